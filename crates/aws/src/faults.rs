@@ -1,0 +1,81 @@
+//! From an error of an AWS client to a fault: the one place that decides what may be tried again.
+
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use playbook::Fault;
+
+/// An error as the clients return it.
+pub type CallError<E> = SdkError<E, HttpResponse>;
+
+/// Longest message that is taken over from a service.
+const MESSAGE_CHARS: usize = 400;
+
+/// The fault for an error that the caller did not expect. `call` names service and operation: `dynamodb PutItem`.
+pub fn fault<E: ProvideErrorMetadata>(call: &str, error: &CallError<E>) -> Fault {
+    match error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let code = service.err().code().unwrap_or("unknown");
+            let message = service.err().message().unwrap_or_default();
+            by_code(code, status, format!("{call}: {}", clip(&format!("{code} {message}"))))
+        }
+        SdkError::ConstructionFailure(_) => Fault::Rejected(format!("{call}: the request cannot be built")),
+        SdkError::TimeoutError(_) => Fault::Unavailable(format!("{call}: no answer in time")),
+        SdkError::DispatchFailure(failure) => {
+            let reason = failure.as_connector_error().map(|e| clip(&e.to_string())).unwrap_or_default();
+            Fault::Unavailable(format!("{call}: not sent: {reason}"))
+        }
+        SdkError::ResponseError(_) => Fault::Unavailable(format!("{call}: the answer was cut off")),
+        _ => Fault::Unavailable(format!("{call}: unknown error")),
+    }
+}
+
+/// The fault for an error code of a service.
+pub fn by_code(code: &str, status: u16, message: String) -> Fault {
+    match code {
+        // The last four are DynamoDB's: another transaction holds the row, or so the transaction was cancelled.
+        "Throttling" | "ThrottlingException" | "ThrottledException" | "RequestThrottled"
+        | "RequestThrottledException" | "TooManyRequestsException" | "RequestLimitExceeded" | "SlowDown"
+        | "LimitExceededException" | "ProvisionedThroughputExceededException" | "TransactionConflictException"
+        | "TransactionInProgressException" | "TransactionConflict" | "ThrottlingError"
+        | "ProvisionedThroughputExceeded" => Fault::Throttled(message),
+        "ExpiredToken" | "ExpiredTokenException" | "RequestTimeout" | "RequestTimeoutException" => {
+            Fault::Unavailable(message)
+        }
+        "AccessDenied" | "AccessDeniedException" | "UnrecognizedClientException" | "InvalidClientTokenId"
+        | "ResourceNotFoundException" | "NoSuchBucket" | "StateMachineDoesNotExist" | "QueueDoesNotExist"
+        | "AWS.SimpleQueueService.NonExistentQueue" | "KMSAccessDeniedException" | "MailFromDomainNotVerifiedException"
+        | "SendingPausedException" | "AccountSuspendedException" => Fault::Misconfigured(message),
+        _ if status == 429 => Fault::Throttled(message),
+        _ if status >= 500 => Fault::Unavailable(message),
+        _ if status == 403 => Fault::Misconfigured(message),
+        _ => Fault::Rejected(message),
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.trim().chars().take(MESSAGE_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_decides_and_then_the_status() {
+        let check = |code: &str, status: u16, expected: &str| {
+            assert_eq!(by_code(code, status, String::new()).name(), expected, "{code} {status}");
+        };
+        check("ThrottlingException", 400, "Throttled");
+        check("SlowDown", 503, "Throttled");
+        check("ProvisionedThroughputExceededException", 400, "Throttled");
+        check("TransactionConflictException", 400, "Throttled");
+        check("whatever", 429, "Throttled");
+        check("InternalServerError", 500, "Unavailable");
+        check("ExpiredTokenException", 403, "Unavailable");
+        check("AccessDeniedException", 400, "Misconfigured");
+        check("ResourceNotFoundException", 400, "Misconfigured");
+        check("unknown", 403, "Misconfigured");
+        check("ValidationException", 400, "Rejected");
+    }
+}

@@ -1,0 +1,45 @@
+//! The only crate that names `aws-sdk-*`: adapters for the ports, settings, secrets and `serve`.
+//!
+//! Each client hides behind a feature of the same name, so that a function links only what it uses.
+
+pub mod clock;
+pub mod error;
+#[cfg(feature = "s3")]
+pub mod evidence;
+mod faults;
+#[cfg(feature = "http")]
+pub mod http;
+mod logs;
+#[cfg(feature = "sfn")]
+pub mod machines;
+#[cfg(feature = "ses")]
+pub mod outbox;
+#[cfg(feature = "secretsmanager")]
+mod page_key;
+pub mod platform;
+#[cfg(feature = "sqs")]
+pub mod queue;
+#[cfg(feature = "dynamodb")]
+pub mod rows;
+#[cfg(feature = "ssm")]
+pub mod secrets;
+pub mod serve;
+
+pub use clock::{OsEntropy, SystemClock};
+pub use error::Error;
+#[cfg(feature = "s3")]
+pub use evidence::S3Evidence;
+#[cfg(feature = "http")]
+pub use http::serve_http;
+#[cfg(feature = "sfn")]
+pub use machines::SfnMachines;
+#[cfg(feature = "ses")]
+pub use outbox::SesOutbox;
+pub use platform::Platform;
+#[cfg(feature = "sqs")]
+pub use queue::SqsQueue;
+#[cfg(feature = "dynamodb")]
+pub use rows::DynamoRows;
+#[cfg(feature = "ssm")]
+pub use secrets::SsmSecrets;
+pub use serve::{Invocation, serve};

@@ -1,0 +1,113 @@
+//! What a sandbox sets up once: the log, the settings and the clients.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+
+use crate::{Error, OsEntropy, SystemClock, logs};
+
+/// Everything that adapters are made from. Cheap to keep, made once per sandbox.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    config: SdkConfig,
+}
+
+impl Platform {
+    /// Sets up log, TLS and the clients' configuration. `stage` is the name of the function's crate, which every line
+    /// of the log carries: `env!("CARGO_PKG_NAME")`.
+    ///
+    /// Reads the AWS variables that Lambda sets and `RUST_LOG`. Makes no call.
+    pub async fn start(stage: &'static str) -> Result<Self, Error> {
+        logs::start(stage);
+        // One TLS stack: rustls with ring. An error means that it was installed before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(client)
+            // Retrying is the state machine's business; one more attempt covers a lost packet.
+            .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(100)))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(2))
+                    .operation_attempt_timeout(Duration::from_secs(6))
+                    .operation_timeout(Duration::from_secs(13))
+                    .build(),
+            )
+            .load()
+            .await;
+        if config.region().is_none() {
+            return Err(Error::Setting("AWS_REGION".to_owned()));
+        }
+        Ok(Self { config })
+    }
+
+    /// A setting from the environment. A missing or empty one stops the start.
+    pub fn setting(name: &str) -> Result<String, Error> {
+        Self::optional_setting(name).ok_or_else(|| Error::Setting(name.to_owned()))
+    }
+
+    /// A setting that may be absent; empty counts as absent.
+    #[must_use]
+    pub fn optional_setting(name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn clock(&self) -> SystemClock {
+        SystemClock
+    }
+
+    /// Randomness.
+    #[must_use]
+    pub const fn entropy(&self) -> OsEntropy {
+        OsEntropy
+    }
+
+    /// The evidence bucket. Reads `EVIDENCE_BUCKET`.
+    #[cfg(feature = "s3")]
+    pub fn evidence(&self) -> Result<crate::S3Evidence, Error> {
+        Ok(crate::S3Evidence::new(&self.config, Self::setting("EVIDENCE_BUCKET")?))
+    }
+
+    /// The record. Reads `INCIDENTS_TABLE`.
+    #[cfg(feature = "dynamodb")]
+    pub fn rows(&self) -> Result<crate::DynamoRows, Error> {
+        Ok(crate::DynamoRows::new(&self.config, Self::setting("INCIDENTS_TABLE")?))
+    }
+
+    /// Outgoing mail. Reads `SENDER_ADDRESS`.
+    #[cfg(feature = "ses")]
+    pub fn outbox(&self) -> Result<crate::SesOutbox, Error> {
+        crate::SesOutbox::new(&self.config, Self::setting("SENDER_ADDRESS")?)
+    }
+
+    /// The intake queue. Reads `INTAKE_QUEUE_URL`.
+    #[cfg(feature = "sqs")]
+    pub fn intake_queue(&self) -> Result<crate::SqsQueue, Error> {
+        Ok(crate::SqsQueue::new(&self.config, Self::setting("INTAKE_QUEUE_URL")?))
+    }
+
+    /// The state machine. Reads `PLAYBOOK_ARN`.
+    #[cfg(feature = "sfn")]
+    pub fn machines(&self) -> Result<crate::SfnMachines, Error> {
+        Ok(crate::SfnMachines::new(&self.config, Self::setting("PLAYBOOK_ARN")?))
+    }
+
+    /// Secrets of providers or consumers. Reads `SECRETS_PREFIX`.
+    #[cfg(feature = "ssm")]
+    pub fn secrets(&self) -> Result<crate::SsmSecrets, Error> {
+        Ok(crate::SsmSecrets::new(&self.config, Self::setting("SECRETS_PREFIX")?))
+    }
+
+    /// The key of the review page's cookies and forms, kept as long as the sandbox. Reads `PAGE_KEY_SECRET`; calls
+    /// Secrets Manager `GetSecretValue`.
+    #[cfg(feature = "secretsmanager")]
+    pub async fn page_key(&self) -> Result<playbook::ports::Secret, Error> {
+        Ok(crate::page_key::read(&self.config, &Self::setting("PAGE_KEY_SECRET")?).await?)
+    }
+}

@@ -1,0 +1,316 @@
+//! URLs in running text.
+
+use std::borrow::Cow;
+
+use crate::host::{HostFound, Run, lenient_ipv4, run_end};
+use crate::observable::{Observable, ObservableType};
+use crate::parse;
+use crate::refang::Refanged;
+use crate::text::{byte, byte_before, char_at, has_word, is_label_byte, piece, skip, skip_back};
+
+/// The longest spelling of a scheme with its brackets: `[h**p[s]]`.
+const SCHEME_MAX_BYTES: usize = 16;
+/// How far an at sign is looked for that makes what precedes it the userinfo.
+const AUTHORITY_MAX_BYTES: usize = 512;
+/// Longer than any browser follows.
+const URL_MAX_BYTES: usize = 16 * 1024;
+
+/// A URL and where it ends.
+#[derive(Debug)]
+pub struct Link {
+    pub url: Observable,
+    pub end: usize,
+}
+
+/// The URL whose scheme ends with the colon at `colon`.
+pub fn parse(refanged: &Refanged<'_>, colon: usize, floor: usize) -> Option<Link> {
+    let text = refanged.text();
+    let slashes_end = skip(text, colon + 1, 8, |b| b == b'/' || b == b'\\');
+    let slashes = piece(text, colon + 1, slashes_end);
+    if slashes.is_empty() {
+        return None;
+    }
+    let (scheme, start) = scheme_before(text, colon, floor)?;
+    let is_web = scheme.starts_with("http");
+    if slashes.len() == 1 && !is_web {
+        return None;
+    }
+    let mut host_start = slashes_end;
+    if is_web && byte(text, host_start) == b' ' && is_label_byte(byte(text, host_start + 1)) {
+        host_start += 1;
+    }
+    let reading = Reading { refanged, start, has_backslashes: slashes.starts_with('\\') && !slashes.contains('/') };
+    reading.read(scheme, host_start, host_start > slashes_end)
+}
+
+/// `http__evil.example/a`, as file names and mail gateways spell it.
+pub fn underscored(refanged: &Refanged<'_>, run: &Run) -> Option<Link> {
+    let text = refanged.text();
+    let (scheme, spelled) = [("http", "http__"), ("https", "https__"), ("http", "hxxp__"), ("https", "hxxps__")]
+        .into_iter()
+        .find(|(_, spelled)| has_word(text, run.start, spelled))?;
+    Reading { refanged, start: run.start, has_backslashes: false }.read(scheme, run.start + spelled.len(), false)
+}
+
+/// A host in running text with a path behind it: a URL without its scheme, read as http.
+pub fn schemeless(refanged: &Refanged<'_>, host: &HostFound) -> Option<Link> {
+    let text = refanged.text();
+    let mut at = host.end;
+    if byte(text, at) == b':' {
+        at = skip(text, at + 1, 5, |b| b.is_ascii_digit());
+    }
+    let after = char_at(text, at + 1);
+    let is_path = match byte(text, at) {
+        // Behind an address, digits are the length of a prefix.
+        b'/' if host.observable.kind() == ObservableType::Ipv4Addr => {
+            after.is_some_and(|c| c.is_ascii_alphabetic() || "?~_.".contains(c))
+        }
+        b'/' => true,
+        b'?' => after.is_some_and(|c| c.is_ascii_alphanumeric()),
+        _ => false,
+    };
+    if !is_path {
+        return None;
+    }
+    Reading { refanged, start: host.start, has_backslashes: false }.read("http", host.start, false)
+}
+
+/// The scheme that is spelled before `colon`, as it is meant, and where its spelling starts.
+fn scheme_before(text: &str, colon: usize, floor: usize) -> Option<(&'static str, usize)> {
+    let low = floor.max(colon.saturating_sub(SCHEME_MAX_BYTES));
+    let mut at = skip_back(text, colon, low.max(colon.saturating_sub(2)), |b| b == b' ' || b == b'!');
+    let mut letters = [0_u8; SCHEME_MAX_BYTES];
+    let mut count = 0;
+    let mut brackets = 0_usize;
+    let mut start = at;
+    while at > low {
+        let b = byte_before(text, at);
+        if b.is_ascii_alphabetic() || matches!(b, b'*' | b'#') {
+            if let Some(letter) = letters.iter_mut().rev().nth(count) {
+                *letter = b.to_ascii_lowercase();
+                count += 1;
+            }
+            start = at - 1;
+        } else if matches!(b, b']' | b')' | b'}' | b'>') {
+            brackets += 1;
+        } else if matches!(b, b'[' | b'(' | b'{' | b'<') && (brackets > 0 || count < 3) {
+            brackets = brackets.saturating_sub(1);
+            if count > 0 {
+                start = at - 1;
+            }
+        } else {
+            break;
+        }
+        at -= 1;
+    }
+    let letters = letters.get(SCHEME_MAX_BYTES - count..)?;
+    scheme_of(letters).map(|scheme| (scheme, start))
+}
+
+/// The scheme that these lower-case letters are meant to end with.
+fn scheme_of(letters: &[u8]) -> Option<&'static str> {
+    // A web scheme may be glued to the word before it.
+    let is_web = |four: &[u8]| matches!(four, [b'h', a, b, b'p'] if is_blotted(*a) && is_blotted(*b));
+    match letters {
+        [.., a, b, c, d, b's'] if is_web(&[*a, *b, *c, *d]) => return Some("https"),
+        [.., a, b, c, d] if is_web(&[*a, *b, *c, *d]) => return Some("http"),
+        _ => {}
+    }
+    match letters {
+        b"xxxx" | b"xxxp" | b"meow" | b"htp" | b"ttp" => Some("http"),
+        b"xxxxx" | b"xxxps" | b"meows" | b"htps" | b"ttps" => Some("https"),
+        b"ftp" | b"fxp" | b"ftx" | b"f*p" => Some("ftp"),
+        b"ftps" | b"fxps" | b"ftxs" | b"f*ps" => Some("ftps"),
+        b"sftp" | b"sfxp" => Some("sftp"),
+        b"tcp" => Some("tcp"),
+        b"udp" => Some("udp"),
+        b"ws" | b"wxs" => Some("ws"),
+        b"wss" => Some("wss"),
+        b"ldap" => Some("ldap"),
+        b"ldaps" => Some("ldaps"),
+        _ => None,
+    }
+}
+
+fn is_blotted(b: u8) -> bool {
+    matches!(b, b't' | b'x' | b'z' | b'*' | b'#')
+}
+
+/// Reads one URL from its host on.
+struct Reading<'a> {
+    refanged: &'a Refanged<'a>,
+    /// Where the URL starts: it ends at the latest where what stands right before it is closed.
+    start: usize,
+    /// `http:\\evil.example\a`: backslashes are slashes here, and elsewhere they end the URL.
+    has_backslashes: bool,
+}
+
+impl Reading<'_> {
+    fn read(&self, scheme: &str, start: usize, is_spaced: bool) -> Option<Link> {
+        let text = self.refanged.text();
+        let authority_end =
+            skip(text, start, AUTHORITY_MAX_BYTES, |b| !matches!(b, b'/' | b'\\' | b'?' | b'#') && !is_end_byte(b));
+        let host_start = piece(text, start, authority_end).rfind('@').map_or(start, |at| start + at + 1);
+        let host_end = host_end(text, host_start)?;
+        // One number is an address only when it can fill 32 bits; masked ones, `203.*.7`, leave a short one.
+        let host = piece(text, host_start, host_end);
+        if byte(text, host_end) == b'*' || (host.len() < 8 && host.bytes().all(|b| b.is_ascii_digit())) {
+            return None;
+        }
+        if is_spaced && parse::domain(host).is_err() {
+            return None;
+        }
+        let mut at = host_end;
+        if byte(text, at) == b':' {
+            let port_end = skip(text, at + 1, 5, |b| b.is_ascii_digit());
+            at = if port_end > at + 1 { port_end } else { at };
+        }
+        let end = match byte(text, at) {
+            b'/' | b'?' | b'#' => self.tail_end(at),
+            b'\\' if self.has_backslashes || byte(text, at + 1) == b'/' => self.tail_end(at),
+            _ => at,
+        };
+        let end = at + trimmed(piece(text, at, end), char::from(byte_before(text, self.start))).len();
+        let spelled = format!("{scheme}://{}", self.cleaned(start, end));
+        let url = Observable::parse(ObservableType::Url, &spelled).ok()?;
+        is_plausible(&url).then_some(Link { url, end })
+    }
+
+    /// Where path, query and fragment end at the latest.
+    fn tail_end(&self, start: usize) -> usize {
+        let text = self.refanged.text();
+        let opener = byte_before(text, self.start);
+        let closer = match opener {
+            b'[' => b']',
+            b'(' => b')',
+            b'{' => b'}',
+            b'\'' => b'\'',
+            b'|' | b',' | b'*' => opener,
+            // A field of a table.
+            0 | b'\n' if self.refanged.is_table() => b',',
+            _ => 0,
+        };
+        let limit = start.saturating_add(URL_MAX_BYTES);
+        let mut depth = 0_usize;
+        let mut at = start;
+        while let Some(c) = char_at(text, at).filter(|_| at < limit) {
+            match c {
+                _ if c.is_ascii() && is_end_byte(c as u8) => break,
+                _ if !c.is_ascii() && is_foreign_end(c) => break,
+                '\\' if !self.has_backslashes && byte(text, at + 1) != b'/' => break,
+                '&' if is_markup_entity(text, at) => break,
+                ',' | ';' if is_scheme_at(text, at + 1) => break,
+                ',' if is_date_at(text, at + 1) => break,
+                ']' if byte(text, at + 1) == b'(' => break,
+                _ if c.is_ascii() && c as u8 == opener && closer != opener => depth += 1,
+                _ if closer != 0 && u32::from(c) == u32::from(closer) => match depth.checked_sub(1) {
+                    Some(less) => depth = less,
+                    None => break,
+                },
+                _ => {}
+            }
+            at += c.len_utf8();
+        }
+        at
+    }
+
+    /// Without the escapes of JSON and HTML.
+    fn cleaned(&self, start: usize, end: usize) -> Cow<'_, str> {
+        let spelled = piece(self.refanged.text(), start, end);
+        let mut cleaned = Cow::Borrowed(spelled);
+        if spelled.contains('\\') {
+            let replaced = spelled.replace("\\/", "/");
+            cleaned = Cow::Owned(if self.has_backslashes { replaced.replace('\\', "/") } else { replaced });
+        }
+        if spelled.contains("&amp;") {
+            cleaned = Cow::Owned(cleaned.replace("&amp;", "&"));
+        }
+        cleaned
+    }
+}
+
+/// Where the host that starts at `start` ends: an address in brackets, or a run without what closes a sentence.
+fn host_end(text: &str, start: usize) -> Option<usize> {
+    if byte(text, start) == b'[' {
+        let end = skip(text, start + 1, 64, |b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+        return (byte(text, end) == b']').then_some(end + 1);
+    }
+    let mut end = run_end(text, start);
+    // Browsers decode escapes in a host: `evil%2Eexample`.
+    while byte(text, end) == b'%' && piece(text, end + 1, end + 3).bytes().filter(u8::is_ascii_hexdigit).count() == 2 {
+        end = run_end(text, end + 3);
+    }
+    // A dot before the path is the root of the DNS; at the end of everything it closes a sentence.
+    let end = if matches!(byte(text, end), b'/' | b':') {
+        end
+    } else {
+        skip_back(text, end, start, |b| matches!(b, b'.' | b'-' | b'_'))
+    };
+    (end > start).then_some(end)
+}
+
+/// A host on the Internet: an address, or at least two labels.
+fn is_plausible(url: &Observable) -> bool {
+    let Some(host) = parse::url_host(url.value()) else { return false };
+    host.starts_with('[') || lenient_ipv4(host).is_some() || parse::dotted_name(host).is_ok()
+}
+
+/// Bytes that no URL in running text goes beyond.
+fn is_end_byte(b: u8) -> bool {
+    b <= b' ' || matches!(b, b'"' | b'<' | b'>' | b'`' | 0x7f)
+}
+
+/// Quotes, brackets, full stops and spaces of other scripts.
+fn is_foreign_end(c: char) -> bool {
+    c.is_whitespace()
+        || crate::defang::is_hidden(c)
+        || matches!(c, '\u{ab}' | '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2026}' | '\u{2039}' | '\u{203a}' | '\u{3001}' | '\u{3002}'
+            | '\u{3008}'..='\u{3011}' | '\u{3014}'..='\u{301b}' | '\u{ff01}' | '\u{ff08}' | '\u{ff09}' | '\u{ff0c}' | '\u{ff1b}' | '\u{ff1f}')
+}
+
+/// An entity that stands for a character which ends a URL.
+fn is_markup_entity(text: &str, at: usize) -> bool {
+    ["&quot;", "&lt;", "&gt;", "&nbsp;", "&#39;", "&#34;", "&#x27;"]
+        .into_iter()
+        .any(|entity| has_word(text, at, entity))
+}
+
+fn is_scheme_at(text: &str, at: usize) -> bool {
+    ["http://", "https://", "hxxp://", "hxxps://"].into_iter().any(|scheme| has_word(text, at, scheme))
+}
+
+/// `2015-09-03`, the next field of a table.
+fn is_date_at(text: &str, at: usize) -> bool {
+    let shape = piece(text, at, at + 10);
+    shape.len() == 10
+        && shape.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() })
+}
+
+/// Without the punctuation of the sentence around it, without brackets that were not opened in it, and without the marks of
+/// emphasis when it starts with one: `**http://evil.example/a**`.
+fn trimmed(tail: &str, before: char) -> &str {
+    let excess = |open: char, close: char| {
+        let count = |c: char| tail.matches(c).count();
+        count(close).saturating_sub(count(open))
+    };
+    let mut excess = [(')', excess('(', ')')), (']', excess('[', ']')), ('}', excess('{', '}'))];
+    let mut end = tail.len();
+    while let Some(last) = tail.get(..end).and_then(|kept| kept.chars().next_back()) {
+        let is_excess =
+            excess.iter_mut().find(|(close, left)| *close == last && *left > 0).map(|(_, left)| *left -= 1).is_some();
+        let is_emphasis = last == before && "*_+~=-^".contains(last);
+        if !is_excess && !is_emphasis && !".,;:!?'|\\\u{2026}".contains(last) {
+            break;
+        }
+        end -= last.len_utf8();
+    }
+    tail.get(..end).unwrap_or(tail)
+}
+
+/// The percent-encoded stretch around `at`: not before `floor`.
+pub fn encoded_span(text: &str, at: usize, floor: usize) -> (usize, usize) {
+    let is_encoded = |b: u8| is_label_byte(b) || matches!(b, b'%' | b'.' | b'+' | b'~');
+    let low = floor.max(at.saturating_sub(SCHEME_MAX_BYTES));
+    let start = skip_back(text, at, low, |b| b.is_ascii_alphabetic());
+    (start, skip(text, at, URL_MAX_BYTES, is_encoded))
+}

@@ -1,0 +1,122 @@
+//! The assessment: verdicts, severity, plan and the one word that the machine routes by.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    IncidentId, Timestamp,
+    incident::{EvidenceRef, Omission, Sighted},
+    plan::Plan,
+    severity::Severity,
+    verdict::Verdict,
+};
+
+/// Which way an incident goes; in the order in which the first wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Route {
+    /// A person decides.
+    Review,
+    /// A person is told that sources failed, and asked.
+    NeedsData,
+    /// Closed, and looked at again when evidence arrives.
+    Watch,
+    /// Closed for now, and looked at again.
+    Provisional,
+    /// Closed.
+    Benign,
+}
+
+impl Route {
+    /// The word that the Choice reads.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Review => "review",
+            Self::NeedsData => "needs-data",
+            Self::Watch => "watch",
+            Self::Provisional => "provisional",
+            Self::Benign => "benign",
+        }
+    }
+}
+
+/// One observable with its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assessed {
+    /// The observable and where it was found.
+    #[serde(flatten)]
+    pub sighted: Sighted,
+    /// What the playbook concludes.
+    pub conclusion: Verdict,
+    /// One line per opinion that a person should read; hostile text.
+    #[serde(default)]
+    pub evidence: Vec<Said>,
+    /// Why it would never be written, if so.
+    #[serde(default)]
+    pub guarded: Option<String>,
+}
+
+/// What one provider said or failed to say, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The provider.
+    pub provider: String,
+    /// `found`, `not_found`, `error` …
+    pub outcome: String,
+    /// The reason, where it failed.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The judgement, where it has one.
+    #[serde(default)]
+    pub verdict: Option<String>,
+    /// One sentence; hostile text.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Where a person can look it up; https only.
+    #[serde(default)]
+    pub permalink: Option<String>,
+    /// When the provider last saw it, or the answer was fetched.
+    pub seen: Timestamp,
+}
+
+/// What `Assess` concluded (`assessment/1`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// `assessment/1`.
+    pub schema: String,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Its run.
+    pub run: u32,
+    /// The configuration that judged.
+    pub config_digest: String,
+    /// When.
+    pub assessed_at: Timestamp,
+    /// The mail's subject; hostile text.
+    pub subject: String,
+    /// Addresses that are part of the incident.
+    pub participants: Vec<String>,
+    /// Which way it goes.
+    pub route: Route,
+    /// How much it matters.
+    pub severity: Severity,
+    /// How the severity came about, a term a line.
+    pub severity_terms: Vec<String>,
+    /// Worst first.
+    pub observables: Vec<Assessed>,
+    /// What would be written.
+    pub plan: Plan,
+    /// The plan's digest.
+    pub plan_digest: String,
+    /// Required sources that failed, with the reason and how many observables that hit, such as `urlhaus: timeout (3)`.
+    pub failed: Vec<String>,
+    /// The receipts: one document, a receipt a line, in the order of `observables`.
+    pub receipts: EvidenceRef,
+    /// What the extraction left out.
+    pub omissions: Vec<Omission>,
+}
+
+impl Assessment {
+    /// The name of the document's schema.
+    pub const SCHEMA: &str = "assessment/1";
+}

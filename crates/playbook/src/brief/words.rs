@@ -1,0 +1,152 @@
+//! The words of a brief: times, verdicts and texts from outside, as a person reads them.
+
+use crate::{
+    Timestamp,
+    assessment::Said,
+    outcome::Judgement,
+    verdict::{Reason, Verdict},
+};
+
+/// A text from outside: nothing to click, nothing hidden, at most so many characters of it.
+#[must_use]
+pub fn hostile(text: &str, max_chars: usize) -> String {
+    ioc::defang_text(&cut(text, max_chars))
+}
+
+/// At most so many characters; says how many there are in all when it cuts.
+pub fn cut(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}… ({} characters in all)", text.get(..at).unwrap_or(""), text.chars().count()),
+    }
+}
+
+/// `2026-11-24 14:30 UTC`.
+#[must_use]
+pub fn moment(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{} {} UTC", text.get(..10).unwrap_or(""), text.get(11..16).unwrap_or(""))
+}
+
+/// `14:30Z`, with the date in front when it is another day than `now`.
+#[must_use]
+pub fn short_moment(at: Timestamp, now: Timestamp) -> String {
+    let text = at.to_string();
+    let time = text.get(11..16).unwrap_or("");
+    match text.get(..10) {
+        Some(day) if now.to_string().get(..10) != Some(day) => format!("{day} {time}Z"),
+        _ => format!("{time}Z"),
+    }
+}
+
+/// `3 days ago`; what lies ahead counts as just now.
+#[must_use]
+pub fn ago(millis: i64) -> String {
+    let minutes = millis / 60_000;
+    if minutes < 1 { "just now".to_owned() } else { format!("{} ago", span(minutes)) }
+}
+
+/// `in 43 minutes`, or `over since 2 hours`.
+#[must_use]
+pub fn ahead(millis: i64) -> String {
+    if millis > 0 {
+        // Rounded up: a minute that has begun is still there.
+        format!("in {}", span((millis + 59_999) / 60_000))
+    } else {
+        format!("over since {}", span((-millis / 60_000).max(1)))
+    }
+}
+
+fn span(minutes: i64) -> String {
+    let (number, unit) = match minutes {
+        ..120 => (minutes, "minute"),
+        ..2_880 => (minutes / 60, "hour"),
+        _ => (minutes / 1_440, "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `7 days` or `12 hours`.
+pub fn hours(hours: u32) -> String {
+    span(i64::from(hours) * 60)
+}
+
+/// `4 of 6 required sources answered`.
+pub fn coverage(verdict: &Verdict) -> String {
+    match verdict.coverage.required {
+        0 => "no source is required for this type".to_owned(),
+        1 => format!("{} of 1 required source answered", verdict.coverage.answered),
+        required => format!("{} of {required} required sources answered", verdict.coverage.answered),
+    }
+}
+
+/// The verdict with its reason.
+pub fn conclusion(verdict: &Verdict) -> String {
+    let reason = match verdict.reason {
+        Some(Reason::Contradiction) => "the sources contradict each other".to_owned(),
+        Some(Reason::Degraded) => "a required source failed".to_owned(),
+        Some(Reason::LowCoverage) => "a required source was not asked".to_owned(),
+        Some(Reason::WeakEvidence) => "what was said weighs too little".to_owned(),
+        Some(Reason::Expired) => "everything that was said is too old".to_owned(),
+        Some(Reason::NoOpinion) => "nobody has an opinion".to_owned(),
+        Some(Reason::NotFound) => "no source knows it".to_owned(),
+        None if verdict.rule == 1 => "a person decided so earlier".to_owned(),
+        None => format!("confidence {} of 100", verdict.confidence),
+    };
+    let caution = match verdict.verdict {
+        Judgement::Malicious | Judgement::Unknown => "",
+        _ if verdict.degraded => "; a required source failed, so it may be worse",
+        _ => "",
+    };
+    format!("{}: {reason}{caution}", verdict.verdict.as_str())
+}
+
+/// What a provider said or failed to say.
+pub fn says(said: &Said) -> String {
+    let reason = said.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", hostile(reason, 120)));
+    match said.outcome.as_str() {
+        "found" => match &said.verdict {
+            Some(verdict) => format!("says {}", hostile(verdict, 40)),
+            None => "knows it, has no opinion".to_owned(),
+        },
+        "not_found" => "does not know it".to_owned(),
+        "error" => format!("failed{reason}"),
+        "rate_limited" => format!("over its limit{reason}"),
+        "skipped" => format!("not asked{reason}"),
+        "pending" => format!("answer still to come{reason}"),
+        other => format!("{}{reason}", hostile(other, 40)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_said_in_the_unit_that_a_person_thinks_in() {
+        let check = |millis: i64, expected: &str| assert_eq!(ahead(millis), expected);
+        check(43 * 60_000 - 1, "in 43 minutes");
+        check(1, "in 1 minute");
+        check(720 * 60_000, "in 12 hours");
+        check(3 * 86_400_000, "in 3 days");
+        check(0, "over since 1 minute");
+        check(-7_200_000, "over since 2 hours");
+        assert_eq!(ago(-5), "just now");
+        assert_eq!(ago(86_400_000 * 2), "2 days ago");
+    }
+
+    #[test]
+    fn another_day_is_named() {
+        let now = Timestamp::parse("2026-11-24T05:00:00Z").unwrap();
+        assert_eq!(short_moment(now.plus_minutes(15), now), "05:15Z");
+        assert_eq!(short_moment(now.plus_hours(24), now), "2026-11-25 05:00Z");
+        assert_eq!(moment(now), "2026-11-24 05:00 UTC");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_says_so() {
+        assert_eq!(hostile("abc", 3), "abc");
+        assert_eq!(hostile("http://evil.example/aaaa", 20), "hxxp://evil[.]example/… (24 characters in all)");
+        assert_eq!(cut("ééé", 2), "éé… (3 characters in all)");
+    }
+}

@@ -1,0 +1,112 @@
+//! The bundle: policy and manifests as one document, named by its digest; an incident is judged from start to end by one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Fault, canonical,
+    manifest::Manifest,
+    policy::{DEMO_ACCOUNT, Policy},
+    ports::Evidence,
+    target::Target,
+};
+
+/// Everything that authors edit, compiled (`bundle/1`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// `bundle/1`.
+    pub schema: String,
+    /// The policy.
+    pub policy: Policy,
+    /// The providers by id.
+    pub providers: BTreeMap<String, Manifest>,
+    /// The targets by id.
+    pub targets: BTreeMap<String, Target>,
+}
+
+impl Bundle {
+    /// The name of the document's schema.
+    pub const SCHEMA: &str = "bundle/1";
+
+    /// Puts a bundle together.
+    #[must_use]
+    pub fn new(policy: Policy, providers: Vec<Manifest>, targets: Vec<Target>) -> Self {
+        let providers = providers.into_iter().map(|manifest| (manifest.id.clone(), manifest)).collect();
+        let targets = targets.into_iter().map(|target| (target.id.clone(), target)).collect();
+        Self { schema: Self::SCHEMA.to_owned(), policy, providers, targets }
+    }
+
+    /// The SHA-256 that names the bundle.
+    pub fn digest(&self) -> Result<String, Fault> {
+        canonical::digest(self)
+    }
+
+    /// Where the bundle of this digest lies.
+    #[must_use]
+    pub fn location(digest: &str) -> String {
+        format!("config/{digest}.json")
+    }
+
+    /// Everything that is wrong with the bundle, a sentence each.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> = self.policy.faults().into_iter().map(|f| format!("policy: {f}")).collect();
+        for (kind, families) in &self.policy.required {
+            for family in families {
+                let names_it = |m: &&Manifest| &m.family == family && m.types.contains(kind) && m.opines;
+                match self.providers.values().find(names_it) {
+                    None => faults.push(format!("policy: required.{kind}: no provider of family {family:?} takes this type")),
+                    Some(_) if self.providers.values().filter(names_it).all(|m| m.off_reason().is_some()) => {
+                        faults.push(format!("policy: required.{kind}: every provider of family {family:?} is off"));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        for target in self.policy.enforce.targets.keys().filter(|id| !self.targets.contains_key(*id)) {
+            faults.push(format!("policy: enforce.targets: there is no target {target:?}"));
+        }
+        faults
+    }
+
+    /// Names of hosts that the playbook itself uses: the guard never lets them be written.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        self.providers.values().map(|manifest| manifest.host.clone()).collect()
+    }
+
+    /// Loads the bundle of a digest for a function of `account`.
+    ///
+    /// `Misconfigured` when there is none, when its content is not what the digest says, when it is faulty, or when a
+    /// door of the demo is open outside the local stack.
+    pub async fn load(evidence: &impl Evidence, digest: &str, account: &str) -> Result<Self, Fault> {
+        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Fault::Misconfigured("no configuration is published: run cargo xtask config publish".to_owned()));
+        }
+        let stored = evidence.find(&Self::location(digest)).await?;
+        let stored = stored.ok_or_else(|| Fault::Misconfigured(format!("configuration {digest} is not in the bucket")))?;
+        if canonical::sha256_hex(&stored.bytes) != digest {
+            return Err(Fault::Misconfigured(format!("configuration {digest} is not what its name says")));
+        }
+        let bundle: Self = serde_json::from_slice(&stored.bytes)
+            .map_err(|error| Fault::Misconfigured(format!("configuration {digest} cannot be read: {error}")))?;
+        bundle.admit_to(account)?;
+        Ok(bundle)
+    }
+
+    /// Refuses faults, and open doors outside the local stack.
+    pub fn admit_to(&self, account: &str) -> Result<(), Fault> {
+        let doors = self.policy.open_doors();
+        if account != DEMO_ACCOUNT && !doors.is_empty() {
+            return Err(Fault::Misconfigured(format!(
+                "policy: {} may be set in the local stack only (account {DEMO_ACCOUNT}), this is account {account}",
+                doors.join(" and ")
+            )));
+        }
+        match self.faults().first() {
+            None => Ok(()),
+            Some(fault) => Err(Fault::Misconfigured(fault.clone())),
+        }
+    }
+}

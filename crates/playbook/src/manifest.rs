@@ -1,0 +1,360 @@
+//! A provider's manifest (`playbook/providers/<id>.yaml`): which observables it takes, how it is asked and how its answers are read.
+
+mod template;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use ioc::{HashAlgorithm, Observable, ObservableType};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Fault, canonical,
+    mapping::{Expression, MappingError},
+    outcome::{Grade, Status},
+};
+
+pub(crate) use template::{Part, Place, Template};
+
+/// The name of the manifest's schema.
+pub const SCHEMA: &str = "provider/1";
+
+/// How a provider is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// One HTTPS request, one answer.
+    Http,
+}
+
+/// What the mapping was checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verified {
+    /// The provider itself, with a key.
+    Live,
+    /// Answers that somebody recorded from the provider.
+    Recorded,
+    /// Documentation only; such a provider stays off until somebody has verified it.
+    Documented,
+}
+
+/// Terms of use that somebody must have read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// What they forbid or ask, in a sentence, with the address to read them at.
+    pub note: String,
+    /// Whether the deployment's owner has read and accepted them; until then the provider is off.
+    #[serde(default)]
+    pub acknowledged: bool,
+}
+
+/// A sharing mark of the Traffic Light Protocol 2.0, from free to closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Tlp {
+    /// Anybody.
+    #[serde(rename = "CLEAR")]
+    Clear,
+    /// The community.
+    #[serde(rename = "GREEN")]
+    Green,
+    /// The organisation and its clients.
+    #[serde(rename = "AMBER")]
+    Amber,
+    /// The organisation only.
+    #[serde(rename = "AMBER+STRICT")]
+    AmberStrict,
+    /// The named recipients only.
+    #[serde(rename = "RED")]
+    Red,
+}
+
+/// A mark of the Permissible Actions Protocol, from free to closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Pap {
+    /// Any action.
+    Clear,
+    /// Active but harmless actions.
+    Green,
+    /// Passive lookups at others.
+    Amber,
+    /// Nothing that leaves the own network.
+    Red,
+}
+
+/// What a call tells the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Discloses {
+    /// Nothing.
+    None,
+    /// The provider learns that we asked about this indicator.
+    Indicator,
+    /// The provider receives content, such as a file.
+    Content,
+    /// Everybody can see what we asked.
+    Public,
+}
+
+/// Whose calls a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitScope {
+    /// All calls with one key.
+    Key,
+    /// All calls from one address.
+    Address,
+}
+
+/// So many calls in so long a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Calls in the window.
+    pub limit: u32,
+    /// Length of the window.
+    pub window_seconds: u64,
+    /// Whose calls are counted.
+    pub scope: LimitScope,
+}
+
+/// How long an outcome is used again, in minutes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lifetimes {
+    /// Of `found`.
+    pub found: u32,
+    /// Of `not_found`.
+    pub not_found: u32,
+    /// Of `error` and `rate_limited`.
+    pub error: u32,
+}
+
+/// The method of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Without a body.
+    Get,
+    /// With a form or a JSON body.
+    Post,
+}
+
+impl Method {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// How some types are asked for. Texts may hold `{value}`, `{value|base64url}`, `{algorithm}` (of the digest sent)
+/// and, in headers, query and body, `{secret}`; each is encoded for the place it stands in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestTemplate {
+    /// For which types.
+    pub types: Vec<ObservableType>,
+    /// For files: which digests the provider takes; the strongest that is known is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hashes: Vec<HashAlgorithm>,
+    /// The method.
+    pub method: Method,
+    /// Path below the host, from `/`; a placeholder fills one segment or a part of it.
+    pub path: String,
+    /// Query parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// Headers; never hold an observable.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Body as `application/x-www-form-urlencoded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<BTreeMap<String, String>>,
+    /// Body as JSON; placeholders only in texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<Value>,
+}
+
+/// What an answer means. The first rule that fits decides, before the mapping sees the answer; an answer that fits
+/// none is `error`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeRule {
+    /// HTTP status codes it fits; none means 200–299.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<u16>,
+    /// JSONata over `{status, body, observable}` that must be `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// The outcome.
+    pub outcome: Status,
+    /// A short fixed word, for `error` and `skipped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A provider, as its author describes it (`provider/1`). Not changed after its first use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// `provider/1`.
+    pub schema: String,
+    /// The file's name without `.yaml`: lower-case letters, digits and hyphens.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// How it is reached.
+    pub kind: ProviderKind,
+    /// Whether the author wants it asked.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Terms that must be acknowledged first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+    /// What the mapping was checked against.
+    pub verified: Verified,
+    /// The id of its secret; absent where no key is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The observables it takes.
+    pub types: Vec<ObservableType>,
+    /// The independent upstream whose data it repeats.
+    pub family: String,
+    /// How far it is trusted at most; an answer may be trusted less.
+    pub grade: Grade,
+    /// False for sources of context: tags, never weight or coverage.
+    #[serde(default = "yes")]
+    pub opines: bool,
+    /// The most closed TLP mark of data that may be sent to it.
+    pub tlp_ceiling: Tlp,
+    /// The most closed PAP mark of data that may be sent to it.
+    pub pap_ceiling: Pap,
+    /// What a call tells the outside.
+    pub discloses: Discloses,
+    /// Its limits; all hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+    /// How long outcomes are used again.
+    pub lifetimes_minutes: Lifetimes,
+    /// How long one call may take.
+    pub timeout_ms: u32,
+    /// A DNS name; every request goes there, to port 443.
+    pub host: String,
+    /// How each type is asked for.
+    pub requests: Vec<RequestTemplate>,
+    /// What answers mean.
+    pub outcome: Vec<OutcomeRule>,
+    /// JSONata over `{status, body, observable}`, giving `{verdict, score, grade, upstreams, tags, evidence, permalink, last_seen}`.
+    pub mapping: String,
+    #[serde(skip)]
+    made: Made,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What is made of a manifest once and kept; never part of its value, and not copied with it.
+#[derive(Debug, Default)]
+struct Made {
+    digest: OnceLock<Result<String, Fault>>,
+    mapping: OnceLock<Result<Expression, MappingError>>,
+    rules: OnceLock<Vec<Result<Option<Expression>, MappingError>>>,
+}
+
+impl Clone for Made {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Made {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Made {}
+
+/// A manifest that cannot be used, with its file and line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {message}")]
+pub struct ManifestError {
+    /// The file, as it was named to us.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest; unknown keys are errors. `file` is only for messages.
+    pub fn parse(yaml: &str, file: &str) -> Result<Self, ManifestError> {
+        validate::parse(yaml, file)
+    }
+
+    /// SHA-256 over its canonical JSON.
+    pub fn digest(&self) -> Result<String, Fault> {
+        self.made.digest.get_or_init(|| canonical::digest(self)).clone()
+    }
+
+    /// Why it is not asked, if it is not: `disabled`, `terms` or `documented`.
+    #[must_use]
+    pub fn off_reason(&self) -> Option<&'static str> {
+        if !self.enabled {
+            Some("disabled")
+        } else if self.terms.as_ref().is_some_and(|terms| !terms.acknowledged) {
+            Some("terms")
+        } else if self.verified == Verified::Documented {
+            Some("documented")
+        } else {
+            None
+        }
+    }
+
+    /// Whether it can be asked about this observable: its type, and for a file one of its digests.
+    #[must_use]
+    pub fn takes(&self, observable: &Observable) -> bool {
+        self.types.contains(&observable.kind()) && self.request_for(observable).is_some()
+    }
+
+    /// The template that asks for this observable and the text that is sent for it; for a file the strongest digest any template takes.
+    pub(crate) fn request_for<'a>(&'a self, observable: &'a Observable) -> Option<(&'a RequestTemplate, &'a str)> {
+        let mut fitting = self.requests.iter().filter(|request| request.types.contains(&observable.kind()));
+        if observable.kind() != ObservableType::File {
+            return fitting.next().map(|request| (request, observable.value()));
+        }
+        let hashes = observable.hashes();
+        let known = [
+            (HashAlgorithm::Sha256, hashes.sha256.as_deref()),
+            (HashAlgorithm::Sha1, hashes.sha1.as_deref()),
+            (HashAlgorithm::Md5, hashes.md5.as_deref()),
+        ];
+        known.into_iter().find_map(|(algorithm, digest)| {
+            let request = fitting.clone().find(|request| request.hashes.contains(&algorithm))?;
+            Some((request, digest?))
+        })
+    }
+
+    /// The compiled mapping; compiled once.
+    pub(crate) fn mapping(&self) -> Result<&Expression, &MappingError> {
+        self.made.mapping.get_or_init(|| Expression::compile(&self.mapping)).as_ref()
+    }
+
+    /// The outcome rules with their compiled conditions; compiled once.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&OutcomeRule, Result<Option<&Expression>, &MappingError>)> {
+        let compiled = self.made.rules.get_or_init(|| {
+            self.outcome.iter().map(|rule| rule.when.as_deref().map(Expression::compile).transpose()).collect()
+        });
+        self.outcome.iter().zip(compiled.iter().map(|made| made.as_ref().map(Option::as_ref)))
+    }
+}

@@ -1,0 +1,166 @@
+//! An outcome: what became of one lookup; and the opinion that came with it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// What became of one lookup. Never merged: silence is not innocence, and an outage is not silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The provider knows the observable.
+    Found,
+    /// The provider answered that it does not know the observable.
+    NotFound,
+    /// The provider failed, timed out or answered garbage.
+    Error,
+    /// The provider's limit is used up.
+    RateLimited,
+    /// We did not ask; the reason says why.
+    Skipped,
+    /// The answer is still to come.
+    Pending,
+}
+
+impl Status {
+    /// The provider has answered: `found` or `not_found`.
+    #[must_use]
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::Found | Self::NotFound)
+    }
+
+    /// We asked or wanted to, and have no answer: `error`, `rate_limited` or `pending`.
+    #[must_use]
+    pub const fn is_failed(self) -> bool {
+        matches!(self, Self::Error | Self::RateLimited | Self::Pending)
+    }
+
+    /// The word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::NotFound => "not_found",
+            Self::Error => "error",
+            Self::RateLimited => "rate_limited",
+            Self::Skipped => "skipped",
+            Self::Pending => "pending",
+        }
+    }
+}
+
+/// What a provider says, or what the playbook concludes, of an observable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// Nothing is said.
+    Unknown,
+    /// Explicitly harmless.
+    Benign,
+    /// Possibly harmful.
+    Suspicious,
+    /// Harmful.
+    Malicious,
+}
+
+impl Judgement {
+    /// The word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Benign => "benign",
+            Self::Suspicious => "suspicious",
+            Self::Malicious => "malicious",
+        }
+    }
+}
+
+/// How far a source is trusted: the Admiralty letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Grade {
+    /// Completely reliable.
+    A,
+    /// Usually reliable.
+    B,
+    /// Fairly reliable.
+    C,
+    /// Not usually reliable.
+    D,
+    /// Unreliable.
+    E,
+    /// The incident's own source: cannot be judged.
+    F,
+}
+
+impl Grade {
+    /// The weight of a fresh opinion of this grade, 0–100.
+    #[must_use]
+    pub const fn weight(self) -> u32 {
+        match self {
+            Self::A => 100,
+            Self::B => 75,
+            Self::C => 50,
+            Self::D | Self::F => 25,
+            Self::E => 0,
+        }
+    }
+
+    /// The lower of the two: a mapping may lower its grade, never raise it.
+    #[must_use]
+    pub fn at_most(self, ceiling: Self) -> Self {
+        if self.weight() > ceiling.weight() || (self.weight() == ceiling.weight() && self < ceiling) { ceiling } else { self }
+    }
+}
+
+/// What one provider says of one observable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opinion {
+    /// The judgement.
+    pub verdict: Judgement,
+    /// How bad, 0–100.
+    pub score: u8,
+    /// How far the source is trusted for this answer.
+    pub grade: Grade,
+    /// For aggregators: the families whose data this opinion repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<String>,
+    /// Free words: malware family, threat type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// One sentence a person can read; hostile text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// Where a person can look it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permalink: Option<String>,
+    /// When the provider itself last saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
+}
+
+/// What became of one lookup of one observable at one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The provider's id.
+    pub provider: String,
+    /// The independent upstream whose data the provider repeats; `self` for our own marker.
+    pub family: String,
+    /// What became of the lookup.
+    pub outcome: Status,
+    /// Why, for everything but `found` and `not_found`: a short fixed word such as `timeout`, `http_500`, `no_key`, `tlp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the provider says, when it knows the observable and opines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opinion: Option<Opinion>,
+    /// When the answer was fetched.
+    pub fetched_at: Timestamp,
+    /// When the answer is too old to be used again.
+    pub expires_at: Timestamp,
+    /// The manifest that made this of the answer.
+    pub manifest_digest: String,
+    /// Whether it came from the cache.
+    #[serde(default)]
+    pub cached: bool,
+}

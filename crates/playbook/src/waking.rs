@@ -1,0 +1,124 @@
+//! Waking: what follows a decision. The execution is woken; where it is gone, the next run starts and inherits.
+
+use serde_json::json;
+
+use crate::{
+    Fault, IncidentId, Timestamp,
+    decision::{DECIDED, DUE_WAKE, Round},
+    incident::{Incident, IncidentStatus},
+    ports::{Machines, Started, Woken},
+    rows::{Commit, Condition, Rows, Write},
+};
+
+/// What became of a decided round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// The execution goes on; nothing is due any more.
+    Done,
+    /// The execution was gone; this run has been started and will inherit the decision.
+    Restarted(u32),
+    /// Nobody can be woken yet; `sweep` has to look again.
+    NotYet,
+}
+
+/// Wakes the execution behind a decided round, or starts the next run when it is gone. Safe to run again.
+///
+/// Whoever decides calls this after the decision is written; `sweep` calls it for every row of [`DUE_WAKE`].
+pub async fn wake(
+    rows: &impl Rows,
+    machines: &impl Machines,
+    id: &IncidentId,
+    run: u32,
+    round: u32,
+    now: Timestamp,
+) -> Result<Waking, Fault> {
+    let Some(row) = Round::load(rows, id, run, round).await? else {
+        return Err(Fault::Rejected(format!("there is no round {round} in run {run} of {id}")));
+    };
+    if row.state != DECIDED || row.due_kind.as_deref() != Some(DUE_WAKE) {
+        return Ok(Waking::Done);
+    }
+    if let Some(token) = &row.task_token
+        && machines.wake(token).await? == Woken::Yes
+    {
+        clear(rows, &row).await?;
+        return Ok(Waking::Done);
+    }
+    // Without a token the await is still to come, or the execution ended before it. A token that is gone was used, was
+    // replaced by a retried await, or belongs to an execution that ended.
+    match machines.is_running(&id.execution_name(run)).await? {
+        Some(true) if row.task_token.is_some() => {
+            clear(rows, &row).await?;
+            Ok(Waking::Done)
+        }
+        Some(true) | None => Ok(Waking::NotYet),
+        Some(false) => restart(rows, machines, &row, now).await,
+    }
+}
+
+/// The round waits for nobody any more.
+pub async fn clear(rows: &impl Rows, round: &Round) -> Result<(), Fault> {
+    let write = Write::set(Round::key(&round.incident_id, round.run, round.round), &json!({}))?
+        .removing(&["due_kind", "due_at"])
+        .only_if(Condition::Is("state", DECIDED.into()));
+    let _ = rows.commit(&[write]).await?;
+    Ok(())
+}
+
+async fn restart(rows: &impl Rows, machines: &impl Machines, round: &Round, now: Timestamp) -> Result<Waking, Fault> {
+    let id = &round.incident_id;
+    let incident = Incident::load(rows, id).await?;
+    let has_ended = matches!(incident.status, IncidentStatus::Closed | IncidentStatus::Provisional);
+    if incident.run == round.run && !has_ended {
+        let raised = raise_run(rows, &incident, now).await?;
+        if raised.is_none() {
+            return Ok(Waking::NotYet);
+        }
+    } else if has_ended || incident.run < round.run || incident.started_at.is_some() {
+        // It ended after the decision, or a later run is under way; that one inherits or asks.
+        clear(rows, round).await?;
+        return Ok(Waking::Done);
+    }
+    let incident = Incident::load(rows, id).await?;
+    start_run(rows, machines, &incident, now).await?;
+    clear(rows, round).await?;
+    Ok(Waking::Restarted(incident.run))
+}
+
+/// Opens the incident's next run, to be started by [`start_run`]. `None` when somebody else has raised the run meanwhile.
+pub async fn raise_run(rows: &impl Rows, incident: &Incident, now: Timestamp) -> Result<Option<u32>, Fault> {
+    let run = incident.run.saturating_add(1);
+    let write = Write::set(
+        Incident::key(&incident.incident_id),
+        &json!({ "run": run, "status": IncidentStatus::Open, "updated_at": now }),
+    )?
+    .removing(&["started_at", "failure", "result"])
+    .only_if(Condition::Is("run", incident.run.into()));
+    Ok(match rows.commit(&[write]).await? {
+        Commit::Done => Some(run),
+        Commit::Conflict => None,
+    })
+}
+
+/// Starts the execution of the incident's current run and notes that it was started. Safe to run again.
+pub async fn start_run(rows: &impl Rows, machines: &impl Machines, incident: &Incident, now: Timestamp) -> Result<(), Fault> {
+    let name = incident.incident_id.execution_name(incident.run);
+    match machines.start(&name, &execution_input(incident)).await? {
+        Started::New(_) | Started::Exists(_) => {}
+    }
+    let write = Write::set(Incident::key(&incident.incident_id), &json!({ "started_at": now, "updated_at": now }))?
+        .only_if(Condition::Is("run", incident.run.into()));
+    let _ = rows.commit(&[write]).await?;
+    Ok(())
+}
+
+/// What an execution is started with: the incident's identity and evidence.
+#[must_use]
+pub fn execution_input(incident: &Incident) -> String {
+    json!({
+        "incident_id": incident.incident_id, "run": incident.run, "evidence": incident.evidence, "kind": incident.kind,
+        "tenant": incident.tenant, "source": incident.source, "native_id": incident.native_id,
+        "severity": incident.severity, "received_at": incident.received_at,
+    })
+    .to_string()
+}

@@ -1,0 +1,11 @@
+//! The local stack: the emulator, the same template as on AWS, and what the demo and the tests ask of them.
+
+mod emulator;
+mod gateway;
+mod stack;
+mod venv;
+
+pub use emulator::{EMULATOR_VARIABLE, Emulator, Purpose, end_all};
+pub use gateway::{Gateway, SentMail, basic};
+pub use stack::{Deployment, Execution, Stack};
+pub use venv::{Venv, lock};

@@ -1,0 +1,342 @@
+//! One deployed stack: the template, the configuration, and the questions that the demo and the tests ask.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use playbook::{bundle::Bundle, canonical, incident::EvidenceRef};
+use serde_json::{Value, json};
+
+use super::{Emulator, Gateway, Venv, basic, lock};
+use crate::{build::STAGE, process, project::Project};
+
+/// What is deployed, and how it is called.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The stack's name; several stacks may share an emulator.
+    pub name: String,
+    /// The account: 12 digits.
+    pub account: String,
+    /// Parameters of the template beyond `ConfigDigest` and `LocalGateway`.
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl Deployment {
+    /// A stack of this name in account 000000000000.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), account: playbook::policy::DEMO_ACCOUNT.to_owned(), parameters: BTreeMap::new() }
+    }
+
+    /// In another account.
+    #[must_use]
+    pub fn in_account(mut self, account: &str) -> Self {
+        account.clone_into(&mut self.account);
+        self
+    }
+
+    /// With a parameter.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.parameters.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+/// A deployed stack.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    name: String,
+    gateway: Gateway,
+    outputs: BTreeMap<String, String>,
+}
+
+/// Where an execution stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// `RUNNING`, `SUCCEEDED`, `FAILED`, `TIMED_OUT` or `ABORTED`.
+    pub status: String,
+    /// Its input, as it was given.
+    pub input: String,
+    /// Error and cause, where it failed.
+    pub failure: Option<String>,
+}
+
+impl Stack {
+    /// Deploys the template with this configuration. The functions must have been built ([`crate::build::for_local`]).
+    pub async fn deploy(project: &Project, emulator: &Emulator, deployment: &Deployment, bundle: &Bundle) -> Result<Self> {
+        let gateway = emulator.gateway_of(&deployment.account)?;
+        let digest = bundle.digest()?;
+        gateway.make_bucket(ARTIFACTS).await?;
+        let templates = (project.clone(), deployment.clone(), gateway.clone(), digest);
+        tokio::task::spawn_blocking(move || {
+            let (project, deployment, gateway, digest) = templates;
+            deploy_template(&project, &deployment, &gateway, &digest)
+        })
+        .await??;
+        let outputs = outputs(&gateway, &deployment.name).await?;
+        let stack = Self { name: deployment.name.clone(), gateway, outputs };
+        stack.publish(bundle).await?;
+        Ok(stack)
+    }
+
+    /// The stack's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The emulator, as the stack's account.
+    #[must_use]
+    pub const fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Every output of the template.
+    #[must_use]
+    pub const fn outputs(&self) -> &BTreeMap<String, String> {
+        &self.outputs
+    }
+
+    /// One output of the template.
+    pub fn output(&self, name: &str) -> Result<&str> {
+        self.outputs.get(name).map(String::as_str).with_context(|| format!("the template has no output {name}"))
+    }
+
+    /// Writes a configuration where `admit` looks for it, and returns its digest.
+    pub async fn publish(&self, bundle: &Bundle) -> Result<String> {
+        let digest = bundle.digest()?;
+        let bytes = canonical::to_json(bundle)?;
+        let bucket = self.output("EvidenceBucketName")?;
+        self.gateway.put_object(bucket, &Bundle::location(&digest), "application/json", bytes).await?;
+        Ok(digest)
+    }
+
+    /// Sets the secret of a provider.
+    pub async fn set_provider_secret(&self, id: &str, value: &str) -> Result<()> {
+        self.set_secret(&format!("/{}/providers/{id}", self.name), value).await
+    }
+
+    /// Sets the password of a consumer of the block lists.
+    pub async fn set_consumer_secret(&self, id: &str, value: &str) -> Result<()> {
+        self.set_secret(&format!("/{}/consumers/{id}", self.name), value).await
+    }
+
+    async fn set_secret(&self, name: &str, value: &str) -> Result<()> {
+        let input = json!({ "Name": name, "Value": value, "Type": "SecureString", "Overwrite": true });
+        self.gateway.call("ssm", "AmazonSSM.PutParameter", &input).await.map(|_| ())
+    }
+
+    /// Drops a mail at the S3 door, as `mail/<name>`.
+    pub async fn put_mail(&self, name: &str, mail: Vec<u8>) -> Result<String> {
+        let key = format!("mail/{name}");
+        self.gateway.put_object(self.output("EvidenceBucketName")?, &key, "message/rfc822", mail).await?;
+        Ok(key)
+    }
+
+    /// Rows of the record, as plain JSON.
+    pub async fn rows(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Value>> {
+        self.gateway.rows(self.output("IncidentsTableName")?, pk, sk_prefix).await
+    }
+
+    /// The rows of all incidents.
+    pub async fn incidents(&self) -> Result<Vec<Value>> {
+        let rows = self.gateway.scan(self.output("IncidentsTableName")?, "meta").await?;
+        Ok(rows.into_iter().filter(|row| row["pk"].as_str().is_some_and(|pk| pk.starts_with("incident#"))).collect())
+    }
+
+    /// The row of the incident that a stored mail became; `None` until `admit` has seen it.
+    pub async fn incident_of(&self, key: &str) -> Result<Option<Value>> {
+        let all = self.incidents().await?;
+        Ok(all.into_iter().find(|row| row.pointer("/evidence/key").and_then(Value::as_str) == Some(key)))
+    }
+
+    /// A stored document.
+    pub async fn document(&self, evidence: &EvidenceRef) -> Result<Vec<u8>> {
+        self.gateway.object_bytes(self.output("EvidenceBucketName")?, &evidence.key).await
+    }
+
+    /// The execution of this name; `None` until it has been started.
+    pub async fn execution(&self, name: &str) -> Result<Option<Execution>> {
+        let asked = self.states("DescribeExecution", &json!({ "executionArn": self.execution_arn(name)? })).await;
+        let told = match asked {
+            Ok(told) => told,
+            Err(error) if format!("{error:#}").contains("ExecutionDoesNotExist") => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let text = |field: &str| told[field].as_str().map(str::to_owned);
+        let failure = text("error").map(|error| format!("{error}: {}", text("cause").unwrap_or_default()));
+        Ok(Some(Execution {
+            status: text("status").unwrap_or_default(),
+            input: text("input").unwrap_or_default(),
+            failure,
+        }))
+    }
+
+    /// The execution's events so far, oldest first.
+    pub async fn history(&self, name: &str) -> Result<Vec<Value>> {
+        let input = json!({ "executionArn": self.execution_arn(name)?, "maxResults": 1000 });
+        let told = self.states("GetExecutionHistory", &input).await?;
+        Ok(told["events"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Stops an execution by hand.
+    pub async fn stop(&self, name: &str) -> Result<()> {
+        let input = json!({ "executionArn": self.execution_arn(name)?, "error": "Stopped", "cause": "by hand" });
+        self.states("StopExecution", &input).await.map(|_| ())
+    }
+
+    async fn states(&self, operation: &str, input: &Value) -> Result<Value> {
+        self.gateway.call("states", &format!("AWSStepFunctions.{operation}"), input).await
+    }
+
+    fn execution_arn(&self, name: &str) -> Result<String> {
+        Ok(format!("{}:{name}", self.output("PlaybookArn")?.replacen(":stateMachine:", ":execution:", 1)))
+    }
+
+    /// The entries of a served list, comments and blank lines left out; a list that nobody has written yet is empty.
+    pub async fn list(&self, kind: &str, consumer: &str, password: &str) -> Result<Vec<String>> {
+        let url = format!("{}/lists/{kind}", self.output("ApiUrl")?);
+        let answer = self.gateway.http().get(&url).header("authorization", basic(consumer, password)).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        match status.as_u16() {
+            200 => Ok(text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect()),
+            404 => Ok(vec![]),
+            _ => bail!("the list {kind} cannot be read: {status} {text}"),
+        }
+    }
+
+    /// The last lines that a function has logged.
+    pub async fn logs(&self, function: &str) -> Result<Vec<String>> {
+        let described = self.gateway.call("logs", "Logs_20140328.DescribeLogGroups", &json!({})).await?;
+        let wanted = logical_id(function);
+        let groups = described["logGroups"].as_array().into_iter().flatten();
+        let names = groups.filter_map(|group| group["logGroupName"].as_str());
+        let Some(group) = names.filter(|name| name.contains(&self.name)).find(|name| name.contains(&wanted)) else {
+            return Ok(vec![]);
+        };
+        let input = json!({ "logGroupName": group });
+        let told = self.gateway.call("logs", "Logs_20140328.FilterLogEvents", &input).await?;
+        let events = told["events"].as_array().into_iter().flatten();
+        Ok(events.filter_map(|event| Some(event["message"].as_str()?.trim_end().to_owned())).collect())
+    }
+
+    /// Asks again and again until there is an answer, for at most `seconds`.
+    pub async fn wait_for<T, F: Future<Output = Result<Option<T>>>>(seconds: u64, ask: impl Fn() -> F) -> Result<Option<T>> {
+        let started = Instant::now();
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(Some(answer));
+            }
+            if started.elapsed() > Duration::from_secs(seconds) {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+    }
+}
+
+/// A function's name as the template spells it: `receive-mail` is `ReceiveMail`.
+#[must_use]
+pub fn logical_id(function: &str) -> String {
+    let words = function.split('-').map(|word| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+    });
+    words.collect()
+}
+
+const ARTIFACTS: &str = "playbook-artifacts";
+
+/// Uploads the code and makes or updates the stack, with the AWS command line as on AWS.
+fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway, digest: &str) -> Result<()> {
+    let venv = Venv::local(project)?;
+    let stage = stage(project)?;
+    let packaged = project.path(".local").join(format!("packaged-{}-{}.yaml", port(gateway), deployment.name));
+    let aws = |words: &[&str]| {
+        let mut command = Command::new(venv.program("aws"));
+        command.args(words).current_dir(project.root());
+        // Whatever the person has configured for AWS stays out of the local stack.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command
+            .env("AWS_ENDPOINT_URL", gateway.url())
+            .env("AWS_ACCESS_KEY_ID", gateway.access_key())
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    };
+    let mut package = aws(&["cloudformation", "package", "--s3-bucket", ARTIFACTS, "--template-file"]);
+    package.arg(stage.join("infra/template.yaml")).arg("--output-template-file").arg(&packaged);
+    process::output(&mut package)?;
+
+    let mut deploy = aws(&["cloudformation", "deploy", "--no-fail-on-empty-changeset", "--stack-name", &deployment.name]);
+    deploy.args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--template-file"]).arg(&packaged);
+    deploy.arg("--parameter-overrides");
+    deploy.arg(format!("ConfigDigest={digest}")).arg(format!("LocalGateway={}", gateway.url()));
+    deploy.args(deployment.parameters.iter().map(|(name, value)| format!("{name}={value}")));
+    let deployed = process::output(&mut deploy);
+    let _ = std::fs::remove_file(&packaged);
+    deployed.map(|_| ())
+}
+
+/// Brings the mirror up to date from which the template is packaged: its `dist/` holds what was built for here.
+fn stage(project: &Project) -> Result<PathBuf> {
+    let _lock = lock(&project.path(".local"), "stage.lock")?;
+    let stage = project.path(STAGE);
+    for folder in ["infra", "statemachine"] {
+        let to = stage.join(folder);
+        std::fs::create_dir_all(&to)?;
+        for entry in std::fs::read_dir(project.path(folder))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default();
+            if path.is_file() && std::fs::read(&path).ok() != std::fs::read(to.join(name)).ok() {
+                std::fs::copy(&path, to.join(name))?;
+            }
+        }
+    }
+    if !stage.join("dist").is_dir() {
+        bail!("the functions are not built yet: call build::for_local, or run cargo xtask demo");
+    }
+    Ok(stage)
+}
+
+fn port(gateway: &Gateway) -> &str {
+    gateway.url().rsplit(':').next().unwrap_or_default()
+}
+
+/// The outputs of a stack, from CloudFormation's XML.
+async fn outputs(gateway: &Gateway, stack: &str) -> Result<BTreeMap<String, String>> {
+    let xml = gateway.query("cloudformation", &[("Action", "DescribeStacks"), ("Version", "2010-05-15"), ("StackName", stack)]).await?;
+    let mut outputs = BTreeMap::new();
+    for member in xml.split("<OutputKey>").skip(1) {
+        let key = member.split("</OutputKey>").next().unwrap_or_default();
+        let value = member.split("<OutputValue>").nth(1).and_then(|rest| rest.split("</OutputValue>").next()).unwrap_or_default();
+        let value = value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+        outputs.insert(key.to_owned(), value);
+    }
+    if outputs.is_empty() {
+        bail!("stack {stack} has no outputs: {}", process::tail(&xml, 20));
+    }
+    Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_names_its_function() {
+        assert_eq!(logical_id("receive-mail"), "ReceiveMail");
+        assert_eq!(logical_id("close"), "Close");
+    }
+}

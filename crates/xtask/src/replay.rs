@@ -1,0 +1,134 @@
+//! `cargo xtask replay`: a receipt reaches its verdict again, without AWS and without the providers.
+
+use anyhow::{Context, Result};
+use playbook::{receipt::Receipt, verdict::Verdict};
+use serde_json::json;
+
+use crate::{extract_command::word, term};
+
+/// Replays a receipt from a file, or from standard input for `-`. False when the rule gives another verdict today.
+pub fn receipt(path: &str, explain: bool, json: bool) -> Result<bool> {
+    let bytes = if path == "-" {
+        let mut bytes = vec![];
+        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)?;
+        bytes
+    } else {
+        std::fs::read(path).with_context(|| format!("{path} cannot be read"))?
+    };
+    let receipt = Receipt::parse(&bytes).with_context(|| format!("{path} cannot be replayed"))?;
+    let (verdict, differences) = receipt.replay();
+    if json {
+        let told = json!({
+            "observable": receipt.facts.observable,
+            "verdict": verdict,
+            "rule": rule(verdict.rule),
+            "same": differences.is_empty(),
+            "differences": differences,
+        });
+        term::line(&serde_json::to_string_pretty(&told)?);
+    } else {
+        term::line(&human(&receipt, &verdict, &differences, explain));
+    }
+    Ok(differences.is_empty())
+}
+
+/// The rule that decided, in words.
+#[must_use]
+pub const fn rule(number: u8) -> &'static str {
+    match number {
+        1 => "a person decided earlier, and that still rules",
+        2 => "contradiction: weighty sources say malicious and benign, or newer evidence speaks against a person's decision",
+        3 => "malicious: one grade-A source of 70 or more, or two independent sources of 35 or more, together 100",
+        4 => "suspicious: malicious weight and half the suspicious weight make 35 or more",
+        5 => "benign: a grade A or B source says so, nobody says otherwise, and every required source has answered",
+        _ => "unknown: no rule holds; silence is not innocence",
+    }
+}
+
+fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: bool) -> String {
+    let mut lines = vec![];
+    let reason = verdict.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
+    let degraded = if verdict.degraded { ", degraded: a required source failed" } else { "" };
+    lines.push(format!("{}  {}", receipt.facts.observable.kind(), receipt.facts.observable.defanged()));
+    lines.push(format!("verdict     {}{reason}{degraded}", term::bold(verdict.verdict.as_str())));
+    lines.push(format!("confidence  {}", verdict.confidence));
+    lines.push(format!("coverage    {} of {} required sources answered", verdict.coverage.answered, verdict.coverage.required));
+    lines.push(format!("rule {}      {}", verdict.rule, rule(verdict.rule)));
+    lines.push(format!("incident    {} run {}, judged {} by configuration {}", receipt.incident_id, receipt.run, receipt.now, short(&receipt.config_digest)));
+    lines.push(String::new());
+    lines.push(arithmetic(verdict));
+    if explain {
+        lines.push(String::new());
+        lines.push(explanation(receipt, verdict));
+    }
+    lines.push(String::new());
+    if differences.is_empty() {
+        lines.push("The same verdict as in the receipt.".to_owned());
+    } else {
+        lines.push("NOT the same as in the receipt:".to_owned());
+        lines.extend(differences.iter().map(|difference| format!("  {difference}")));
+    }
+    lines.join("\n")
+}
+
+/// Every opinion with its weight, and the sums.
+#[must_use]
+pub fn arithmetic(verdict: &Verdict) -> String {
+    let mut rows = vec![["PROVIDER", "FAMILY", "SAYS", "GRADE", "SEEN", "WEIGHT", "COUNTS"].map(str::to_owned).to_vec()];
+    for opinion in &verdict.opinions {
+        rows.push(vec![
+            opinion.provider.clone(),
+            opinion.family.clone(),
+            opinion.verdict.as_str().to_owned(),
+            word(&opinion.grade),
+            opinion.seen.to_string(),
+            hundredths(opinion.weight_hundredths),
+            if opinion.counts { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    if rows.len() == 1 {
+        return "  nobody has an opinion".to_owned();
+    }
+    let sums = verdict.sums;
+    format!(
+        "{}\n  malicious {} (families of 35 or more: {}, together {}; best grade A {}), suspicious {}, benign {}",
+        term::table(&rows),
+        hundredths(sums.malicious),
+        sums.malicious_families,
+        hundredths(sums.malicious_together),
+        hundredths(sums.malicious_grade_a),
+        hundredths(sums.suspicious),
+        hundredths(sums.benign),
+    )
+}
+
+fn explanation(receipt: &Receipt, verdict: &Verdict) -> String {
+    let mut rows = vec![["PROVIDER", "FAMILY", "REQUIRED", "OUTCOME", "REASON", "FETCHED"].map(str::to_owned).to_vec()];
+    for outcome in &receipt.facts.outcomes {
+        rows.push(vec![
+            outcome.provider.clone(),
+            outcome.family.clone(),
+            if receipt.facts.required.contains(&outcome.family) { "yes" } else { "no" }.to_owned(),
+            outcome.outcome.as_str().to_owned(),
+            outcome.reason.clone().unwrap_or_default(),
+            outcome.fetched_at.to_string(),
+        ]);
+    }
+    let mut text = format!("What became of each lookup:\n{}\n", term::table(&rows));
+    text.push_str("\nAn opinion weighs its grade (A 100, B 75, C 50, D and F 25, E 0) times its freshness, counted from SEEN to the time of\n");
+    text.push_str("the verdict. The opinions of one family count once, at their highest. The rules are tried from 1 to 6; the first that\n");
+    text.push_str("holds decides:\n");
+    for number in 1..=6_u8 {
+        let mark = if number == verdict.rule { "→" } else { " " };
+        text.push_str(&format!("  {mark} {number}  {}\n", rule(number)));
+    }
+    text.trim_end().to_owned()
+}
+
+fn hundredths(weight: u32) -> String {
+    format!("{}.{:02}", weight / 100, weight % 100)
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}

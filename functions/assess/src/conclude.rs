@@ -1,0 +1,99 @@
+//! From verdicts to the incident: order, route, severity, and what people are told of the sources.
+
+use std::collections::BTreeMap;
+
+use playbook::{
+    assessment::{Assessed, Route, Said},
+    incident::Kind,
+    outcome::{Judgement, Outcome, Status},
+    severity::Severity,
+    verdict::{Reason, Verdict},
+};
+
+/// Worst first: malicious, contradiction, suspicious, unknown for want of answers, unknown, benign.
+pub fn order(verdict: &Verdict) -> u8 {
+    match (verdict.verdict, verdict.reason) {
+        (Judgement::Malicious, _) => 0,
+        (_, Some(Reason::Contradiction)) => 1,
+        (Judgement::Suspicious, _) => 2,
+        (Judgement::Unknown, Some(Reason::Degraded | Reason::LowCoverage)) => 3,
+        (Judgement::Unknown, _) => 4,
+        (Judgement::Benign, _) => 5,
+    }
+}
+
+/// The first route that any observable calls for. All mail counts as reported by a person.
+pub fn route(kind: Kind, severity: Severity, observables: &[Assessed]) -> Route {
+    let is_reported = kind == Kind::Mail || severity >= Severity::High;
+    let of_each = observables.iter().map(|assessed| {
+        let verdict = &assessed.conclusion;
+        match (verdict.verdict, verdict.reason) {
+            (Judgement::Malicious, _) | (_, Some(Reason::Contradiction)) => Route::Review,
+            (Judgement::Suspicious, _) if assessed.guarded.is_some() => Route::Review,
+            (Judgement::Suspicious, _) => Route::Watch,
+            (Judgement::Unknown, Some(Reason::Degraded | Reason::LowCoverage)) if is_reported => Route::NeedsData,
+            (Judgement::Unknown, Some(Reason::Degraded | Reason::LowCoverage)) => Route::Provisional,
+            (Judgement::Unknown | Judgement::Benign, _) => Route::Benign,
+        }
+    });
+    let worst = of_each.min().unwrap_or(Route::Benign);
+    if severity == Severity::Critical { Route::Review } else { worst }
+}
+
+/// The higher of what the verdicts and the source say, each term listed.
+pub fn severity<'a>(source: Severity, verdicts: impl Iterator<Item = &'a Verdict>) -> (Severity, Vec<String>) {
+    let of_verdict = |verdict: &Verdict| match verdict.verdict {
+        Judgement::Malicious => Severity::High,
+        Judgement::Suspicious => Severity::Medium,
+        Judgement::Unknown | Judgement::Benign => Severity::Low,
+    };
+    let verdicts = verdicts.map(of_verdict).max().unwrap_or_default();
+    let terms = vec![format!("verdicts: {}", verdicts.as_str()), format!("source: {}", source.as_str())];
+    (verdicts.max(source), terms)
+}
+
+/// Whether a provider that says malicious also says phishing: such domains live for days, not weeks.
+pub fn is_phishing(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().filter_map(|outcome| outcome.opinion.as_ref()).any(|opinion| {
+        opinion.verdict == Judgement::Malicious
+            && opinion.tags.iter().any(|tag| tag.to_ascii_lowercase().contains("phish"))
+    })
+}
+
+/// Sources that failed, with the reason and how many observables that hit, such as `urlhaus: timeout (3)`.
+pub fn failed<'a>(outcomes: impl Iterator<Item = &'a [Outcome]>) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for outcome in outcomes.flatten().filter(|outcome| outcome.outcome.is_failed()) {
+        let reason = outcome.reason.as_deref().unwrap_or(outcome.outcome.as_str());
+        *counts.entry(format!("{}: {reason}", outcome.provider)).or_default() += 1;
+    }
+    counts.into_iter().map(|(what, count)| format!("{what} ({count})")).collect()
+}
+
+/// What each provider said or failed to say; those with an opinion first.
+pub fn said(outcomes: &[Outcome]) -> Vec<Said> {
+    let mut said: Vec<(u8, Said)> = outcomes
+        .iter()
+        .map(|outcome| {
+            let opinion = outcome.opinion.as_ref();
+            let rank = match outcome.outcome {
+                Status::Found => 0,
+                status if status.is_failed() => 1,
+                Status::Skipped => 2,
+                _ => 3,
+            };
+            let line = Said {
+                provider: outcome.provider.clone(),
+                outcome: outcome.outcome.as_str().to_owned(),
+                reason: outcome.reason.clone(),
+                verdict: opinion.map(|opinion| opinion.verdict.as_str().to_owned()),
+                text: opinion.and_then(|opinion| opinion.evidence.clone()),
+                permalink: opinion.and_then(|opinion| opinion.permalink.clone()),
+                seen: opinion.and_then(|opinion| opinion.last_seen).unwrap_or(outcome.fetched_at),
+            };
+            (rank, line)
+        })
+        .collect();
+    said.sort_by(|(a_rank, a), (b_rank, b)| a_rank.cmp(b_rank).then_with(|| a.provider.cmp(&b.provider)));
+    said.into_iter().map(|(_, line)| line).collect()
+}

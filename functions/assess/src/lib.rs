@@ -1,0 +1,198 @@
+//! `assess`: verdicts, severity, plan, and the one word that the machine routes by.
+
+mod conclude;
+
+use std::collections::BTreeMap;
+
+use playbook::{
+    Fault, IncidentId, Timestamp,
+    assessment::{Assessed, Assessment, Route},
+    bundle::Bundle,
+    guard::Guard,
+    incident::{Enriched, Enrichment, Extraction, Incident, Pointer, Run, Sighted},
+    outcome::Outcome,
+    plan::Plan,
+    ports::{Clock, Evidence},
+    receipt::Receipt,
+    rows::{Commit, Condition, Row, Rows, Write},
+    verdict::{Facts, PersonDecision, Verdict},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::json;
+use tracing::info;
+
+/// From `Enrich`, which has noted its documents under the run.
+#[derive(Debug, Deserialize)]
+pub struct Input {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Its run.
+    pub run: u32,
+}
+
+/// To the Choice `Route`.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Output {
+    /// `review`, `needs-data`, `watch`, `provisional` or `benign`.
+    pub route: Route,
+    /// How much the incident matters.
+    pub severity: playbook::severity::Severity,
+    /// How many entries a person could approve.
+    pub plan_entries: usize,
+}
+
+/// Reaches a verdict for every observable and says which way the incident goes. Safe to run again.
+pub async fn run(
+    evidence: &impl Evidence,
+    rows: &impl Rows,
+    clock: &impl Clock,
+    account: &str,
+    input: Input,
+) -> Result<Output, Fault> {
+    let now = clock.now();
+    let incident = Incident::load(rows, &input.incident_id).await?;
+    let bundle = Bundle::load(evidence, &incident.config_digest, account).await?;
+    let work = Run::load(rows, &incident.incident_id, input.run).await?;
+    let extraction = work.extraction.ok_or_else(|| Fault::Rejected("the run has no extraction".to_owned()))?;
+    let extraction: Extraction = document(&evidence.fetch(&extraction).await?)?;
+    let mut outcomes = outcomes(evidence, rows, &incident.incident_id, input.run).await?;
+
+    let mut receipts = vec![];
+    for sighted in &extraction.observables {
+        let observable = sighted.observable.clone();
+        let facts = Facts {
+            withheld: sighted.withheld,
+            required: bundle.policy.required(observable.kind()).to_vec(),
+            outcomes: outcomes.remove(&observable.key()).unwrap_or_default(),
+            decision: earlier_decision(rows, sighted, now).await?,
+            observable,
+        };
+        receipts.push(Receipt {
+            schema: Receipt::SCHEMA.to_owned(),
+            incident_id: incident.incident_id.clone(),
+            run: input.run,
+            config_digest: incident.config_digest.clone(),
+            now,
+            verdict: Verdict::reach(&facts, now),
+            facts,
+        });
+    }
+    let assessment = conclude(evidence, &incident, input.run, &bundle, extraction, receipts, now).await?;
+    store(evidence, rows, &assessment).await?;
+
+    info!(
+        incident.id = %incident.incident_id,
+        route = assessment.route.as_str(),
+        severity = assessment.severity.as_str(),
+        count = assessment.observables.len(),
+        "assessed"
+    );
+    let plan_entries = assessment.plan.open().count();
+    Ok(Output { route: assessment.route, severity: assessment.severity, plan_entries })
+}
+
+/// Receipts to an assessment: worst first, with the plan and everything a person should know.
+async fn conclude(
+    evidence: &impl Evidence,
+    incident: &Incident,
+    run: u32,
+    bundle: &Bundle,
+    extraction: Extraction,
+    receipts: Vec<Receipt>,
+    now: Timestamp,
+) -> Result<Assessment, Fault> {
+    let hosts = bundle.hosts();
+    let guard = Guard::new(&bundle.policy, &hosts);
+    let mut judged: Vec<(Sighted, Receipt)> = extraction.observables.into_iter().zip(receipts).collect();
+    judged.sort_by_key(|(sighted, receipt)| (conclude::order(&receipt.verdict), sighted.observable.key()));
+
+    let targets: Vec<_> = bundle.targets.values().collect();
+    let verdicts: Vec<_> = judged
+        .iter()
+        .map(|(s, r)| (s.observable.clone(), r.verdict.clone(), conclude::is_phishing(&r.facts.outcomes)))
+        .collect();
+    let plan = Plan::make(&verdicts, &bundle.policy, &targets, &guard, now);
+    let (severity, severity_terms) = conclude::severity(incident.severity, judged.iter().map(|(_, r)| &r.verdict));
+    let failed = conclude::failed(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
+
+    let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
+    let lines = Receipt::to_lines(&receipts)?;
+    let key = format!("receipts/{}/r{run}/{}.json", incident.incident_id, playbook::canonical::sha256_hex(&lines));
+    let receipts = evidence.store(&key, "application/x-ndjson", &lines).await?;
+
+    let observables: Vec<Assessed> = judged
+        .into_iter()
+        .map(|(sighted, receipt)| Assessed {
+            guarded: guard.check(&sighted.observable).map(|guarded| guarded.reason),
+            evidence: conclude::said(&receipt.facts.outcomes),
+            conclusion: receipt.verdict,
+            sighted,
+        })
+        .collect();
+    Ok(Assessment {
+        schema: Assessment::SCHEMA.to_owned(),
+        incident_id: incident.incident_id.clone(),
+        run,
+        config_digest: incident.config_digest.clone(),
+        assessed_at: now,
+        subject: extraction.subject,
+        participants: extraction.participants,
+        route: conclude::route(incident.kind, severity, &observables),
+        severity,
+        severity_terms,
+        observables,
+        plan_digest: plan.digest()?,
+        plan,
+        failed,
+        receipts,
+        omissions: extraction.omissions,
+    })
+}
+
+/// Stores the assessment and notes it, and the route, on the run and the incident.
+async fn store(evidence: &impl Evidence, rows: &impl Rows, assessment: &Assessment) -> Result<(), Fault> {
+    let json = serde_json::to_vec(assessment).map_err(|error| Fault::Rejected(error.to_string()))?;
+    let (id, run) = (&assessment.incident_id, assessment.run);
+    let key = format!("incidents/{id}/r{run}/assess/{}.json", playbook::canonical::sha256_hex(&json));
+    let document = evidence.store(&key, "application/json", &json).await?;
+    let route = json!({"route": assessment.route, "updated_at": assessment.assessed_at});
+    let writes = [
+        Write::set(Run::key(id, run), &json!({"schema": Run::SCHEMA, "assessment": document}))?,
+        Write::set(Incident::key(id), &route)?.only_if(Condition::Present),
+    ];
+    match rows.commit(&writes).await? {
+        Commit::Done => Ok(()),
+        Commit::Conflict => Err(Fault::Rejected(format!("there is no incident {id}"))),
+    }
+}
+
+/// The outcomes of every chunk that was enriched; one that failed has none, and its observables are degraded or
+/// lack coverage by that.
+async fn outcomes(
+    evidence: &impl Evidence,
+    rows: &impl Rows,
+    id: &IncidentId,
+    run: u32,
+) -> Result<BTreeMap<String, Vec<Outcome>>, Fault> {
+    let mut outcomes = BTreeMap::new();
+    for row in rows.list(&format!("incident#{id}"), &format!("enrichment#{run}#")).await? {
+        let pointer: Pointer = row.read()?;
+        let enrichment: Enrichment = document(&evidence.fetch(&pointer.document).await?)?;
+        outcomes.extend(enrichment.observables.into_iter().map(|Enriched { observable, outcomes }| (observable, outcomes)));
+    }
+    Ok(outcomes)
+}
+
+/// What a person decided on this observable before, while it rules.
+async fn earlier_decision(rows: &impl Rows, sighted: &Sighted, now: Timestamp) -> Result<Option<PersonDecision>, Fault> {
+    if sighted.withheld.is_some() {
+        return Ok(None);
+    }
+    let row = rows.get(&PersonDecision::key(&sighted.observable)).await?;
+    let decision: Option<PersonDecision> = row.as_ref().map(Row::read).transpose()?;
+    Ok(decision.filter(|decision| decision.expires_at > now))
+}
+
+fn document<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| Fault::Rejected(format!("stored document cannot be read: {error}")))
+}

@@ -1,0 +1,242 @@
+//! A mail, part by part: which parts are read, which are only hashed, and under which place each is noted.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use ioc::{Observable, ObservableType};
+use mail_parser::HeaderName;
+
+use crate::{
+    attachment::{self, Form},
+    collect::Collector,
+    decode,
+    headers::{Headers, Reader},
+    html, limits,
+    mime::{Entity, Piece, Pieces},
+    text,
+};
+
+/// Reads a raw mail.
+pub fn read(raw: &[u8], collector: &mut Collector<'_>) {
+    let raw = crate::first(raw, limits::READ_BYTES, "mail", collector);
+    if raw.trim_ascii().is_empty() {
+        collector.omit("mail", "empty");
+        return;
+    }
+    let mut walk = Walk { collector, reader: Reader::new(), parts: 0, parts_left_out: 0, header_bytes: 0 };
+    walk.mail(raw, 0, "");
+    if walk.parts_left_out > 0 {
+        let reason = format!("at least {} parts were not read, the limit is {}", walk.parts_left_out, limits::PARTS);
+        walk.collector.omit("mail", reason);
+    }
+}
+
+struct Walk<'c, 'g> {
+    collector: &'c mut Collector<'g>,
+    reader: Reader,
+    parts: usize,
+    parts_left_out: usize,
+    header_bytes: usize,
+}
+
+/// The mail that a part belongs to.
+struct Level {
+    /// Before every place: empty, or `message/1/`.
+    prefix: String,
+    depth: usize,
+    /// Mails directly inside this one.
+    mails: usize,
+    /// Content-IDs that its HTML shows.
+    shown: HashSet<String>,
+    /// Images that its HTML shows.
+    images: usize,
+}
+
+impl Level {
+    fn place(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+impl Walk<'_, '_> {
+    fn mail(&mut self, raw: &[u8], depth: usize, prefix: &str) {
+        let entity = Entity::of_mail(raw);
+        let mut level = Level { prefix: prefix.to_owned(), depth, mails: 0, shown: HashSet::new(), images: 0 };
+        let Some(headers) = self.headers(&entity, &level) else { return };
+        self.sender_and_subject(&headers, &level);
+        for line in entity.stray_lines() {
+            self.collector.add_text(&decode::text(line, None), &level.place("header"));
+        }
+        self.part(&entity, &headers, &mut level, depth, "text/plain");
+        if level.images > 0 {
+            let reason = format!("{} images that the HTML shows are no files", level.images);
+            self.collector.omit(&level.place("html"), reason);
+        }
+    }
+
+    /// Reads the headers of a part; `None` when there have been too many parts.
+    fn headers<'a>(&mut self, entity: &Entity<'a>, level: &Level) -> Option<Headers<'a>> {
+        self.parts += 1;
+        if self.parts > limits::PARTS {
+            self.parts_left_out += 1;
+            return None;
+        }
+        let limit = limits::HEADER_BYTES.min(limits::ALL_HEADER_BYTES.saturating_sub(self.header_bytes));
+        let lines = crate::first(entity.headers, limit, &level.place("header"), self.collector);
+        self.header_bytes += lines.len();
+        Some(self.reader.read(lines))
+    }
+
+    /// Relays (`Received`) are no indicators: they are the recipient's own or a mail service's, and the sender can invent
+    /// the rest. Neither is `List-Unsubscribe`: one-click links name the recipient.
+    fn sender_and_subject(&mut self, headers: &Headers<'_>, level: &Level) {
+        let senders = [
+            (HeaderName::From, "header:from"),
+            (HeaderName::ReplyTo, "header:reply-to"),
+            (HeaderName::Sender, "header:sender"),
+            (HeaderName::ReturnPath, "header:return-path"),
+        ];
+        for (name, place) in senders {
+            for address in headers.addresses(&name) {
+                if let Ok(address) = Observable::parse(ObservableType::EmailAddr, address.trim()) {
+                    self.collector.add_with_host(address, &level.place(place));
+                } else {
+                    self.collector.add_text(&address, &level.place(place));
+                }
+            }
+        }
+        let involved = [
+            HeaderName::DeliveredTo,
+            HeaderName::Other(Cow::Borrowed("X-Original-To")),
+            HeaderName::From,
+            HeaderName::ReplyTo,
+            HeaderName::To,
+            HeaderName::Cc,
+        ];
+        for name in involved {
+            for address in headers.addresses(&name) {
+                self.collector.add_participant(&address);
+            }
+        }
+        let subject = headers.subject().unwrap_or("");
+        if level.depth == 0 && level.prefix.is_empty() {
+            self.collector.set_subject(subject);
+        }
+        self.collector.add_text(subject, &level.place("header:subject"));
+    }
+
+    fn part(&mut self, entity: &Entity<'_>, headers: &Headers<'_>, level: &mut Level, depth: usize, untyped: &str) {
+        let media_type = headers.media_type().unwrap_or_else(|| untyped.to_owned());
+        if media_type.starts_with("multipart/") {
+            let boundary = headers.parameter("boundary").unwrap_or("");
+            match Pieces::of(entity.body, boundary) {
+                Some(pieces) => self.parts(pieces, &media_type, level, depth),
+                None => {
+                    self.collector.omit(&level.place("text"), "a multipart without its boundary was read as text");
+                    let content = decode::transfer(headers.transfer_encoding(), entity.body).unwrap_or(Cow::Borrowed(entity.body));
+                    text::add(&decode::text(&content, None), &level.place("text"), self.collector);
+                }
+            }
+            return;
+        }
+        let content = decode::transfer(headers.transfer_encoding(), entity.body).unwrap_or_else(|| {
+            self.collector.omit(&level.place("part"), "unknown transfer encoding, read as it stands");
+            Cow::Borrowed(entity.body)
+        });
+        self.leaf(&content, &media_type, headers, level, depth);
+    }
+
+    fn parts(&mut self, pieces: Pieces<'_>, media_type: &str, level: &mut Level, depth: usize) {
+        if depth >= limits::DEPTH {
+            self.collector.omit(&level.place("part"), format!("parts in parts beyond the limit of {} were not read", limits::DEPTH));
+            return;
+        }
+        let untyped = if media_type == "multipart/digest" { "message/rfc822" } else { "text/plain" };
+        for piece in pieces {
+            match piece {
+                // No mail program shows this, but a broken boundary puts a whole part here.
+                Piece::Outside(outside) => text::add(&decode::text(outside, None), &level.place("outside-parts"), self.collector),
+                Piece::Part(raw) => {
+                    let entity = Entity::of(raw);
+                    let Some(headers) = self.headers(&entity, level) else { return };
+                    self.part(&entity, &headers, level, depth + 1, untyped);
+                }
+            }
+        }
+    }
+
+    fn leaf(&mut self, content: &[u8], media_type: &str, headers: &Headers<'_>, level: &mut Level, depth: usize) {
+        let file_name = headers.file_name();
+        let form = attachment::form(media_type, file_name.unwrap_or(""));
+        if form == Form::Mail {
+            level.mails += 1;
+            let prefix = level.place(&format!("message/{}/", level.mails));
+            if depth >= limits::DEPTH {
+                let reason = format!("a mail in parts beyond the limit of {} was not read", limits::DEPTH);
+                self.collector.omit(&prefix, reason);
+            } else {
+                self.mail(content, depth + 1, &prefix);
+            }
+            return;
+        }
+        let is_body = form != Form::Opaque && media_type.starts_with("text/") && !headers.is_attachment() && file_name.is_none();
+        let place = if is_body {
+            level.place(if form == Form::Html { "html" } else { "text" })
+        } else {
+            level.place(&format!("attachment:{}", shown_name(file_name)))
+        };
+        if !is_body {
+            if is_shown_image(content, media_type, headers, level) {
+                level.images += 1;
+                return;
+            }
+            self.file(content, media_type, form, &place);
+        }
+        match form {
+            Form::Html => {
+                let html = decode::text(content, headers.parameter("charset"));
+                let shown = html::read(&html, &place, self.collector);
+                level.shown.extend(shown);
+            }
+            Form::Text => {
+                let text = decode::text(content, headers.parameter("charset"));
+                text::add(&unflowed(&text, headers), &place, self.collector);
+            }
+            Form::Mail | Form::Opaque => {}
+        }
+    }
+
+    fn file(&mut self, content: &[u8], media_type: &str, form: Form, place: &str) {
+        if content.is_empty() {
+            self.collector.omit(place, "an empty file");
+            return;
+        }
+        self.collector.add_attachment(attachment::hashes(content), place);
+        if form == Form::Opaque {
+            let reason = format!("{} bytes of {}, hashed and not opened", content.len(), ioc::visible(media_type));
+            self.collector.omit(place, reason);
+        }
+    }
+}
+
+/// Images that the HTML shows by their Content-ID are logos and separators, the same in a thousand mails.
+fn is_shown_image(content: &[u8], media_type: &str, headers: &Headers<'_>, level: &Level) -> bool {
+    media_type.starts_with("image/")
+        && !headers.is_attachment()
+        && headers.content_id().is_some_and(|id| level.shown.contains(id))
+        && attachment::is_image(content)
+}
+
+fn shown_name(name: Option<&str>) -> String {
+    let name: String = name.unwrap_or("unnamed").chars().take(limits::NAME_CHARS).collect();
+    ioc::visible(&name)
+}
+
+/// RFC 3676: with `delsp`, the space before a soft line break is no part of the text.
+fn unflowed<'a>(text: &'a str, headers: &Headers<'_>) -> Cow<'a, str> {
+    let is = |name: &str, value: &str| headers.parameter(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
+    if is("format", "flowed") && is("delsp", "yes") {
+        Cow::Owned(text.replace(" \r\n", "").replace(" \n", ""))
+    } else {
+        Cow::Borrowed(text)
+    }
+}

@@ -1,0 +1,171 @@
+//! The structure of a mail: where headers end, and where the parts of a multipart lie. Linear, without copies.
+//!
+//! Ours, because a parser that builds the whole tree first cannot be told when to stop.
+
+use memchr::{memchr, memmem};
+
+/// Headers and body of a mail or a part.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Entity<'a> {
+    /// The header lines, with the blank line; empty where there are none.
+    pub headers: &'a [u8],
+    /// Everything after the blank line.
+    pub body: &'a [u8],
+}
+
+impl<'a> Entity<'a> {
+    /// Splits a part. What does not begin with a header is all body.
+    pub fn of(raw: &'a [u8]) -> Self {
+        let (mut at, mut junk) = (0, None);
+        while at < raw.len() {
+            let end = line_end(raw, at);
+            let line = &raw[at..end];
+            if line.trim_ascii().is_empty() && !(line.len() > 2 && is_header(&raw[end..])) {
+                return Self { headers: &raw[..end], body: &raw[end..] };
+            }
+            let is_continued = at > 0 && (line[0] == b' ' || line[0] == b'\t');
+            if !is_continued && !is_header(line) {
+                if at == 0 {
+                    break;
+                }
+                junk.get_or_insert(at);
+            }
+            at = end;
+        }
+        // No blank line ends the headers: the first line that is none begins the body.
+        let end = junk.unwrap_or(at);
+        Self { headers: &raw[..end], body: &raw[end..] }
+    }
+
+    /// Splits a whole mail: blank lines, a byte order mark or an mbox `From ` line may stand before it.
+    pub fn of_mail(raw: &'a [u8]) -> Self {
+        let mut raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw).trim_ascii_start();
+        if raw.starts_with(b"From ") || raw.starts_with(b">From ") {
+            raw = &raw[line_end(raw, 0)..];
+        }
+        Self::of(raw)
+    }
+
+    /// Lines among the headers that are none: mail programs differ on whether they are shown.
+    pub fn stray_lines(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.split(|byte| *byte == b'\n').filter(|line| {
+            !line.is_empty() && line[0] != b' ' && line[0] != b'\t' && line[0] != b'\r' && !is_header(line)
+        })
+    }
+}
+
+/// A field name, a colon: RFC 5322 §2.2, and white space before the colon (§4.5).
+fn is_header(line: &[u8]) -> bool {
+    let Some(colon) = memchr(b':', &line[..line.len().min(200)]) else { return false };
+    let name = line[..colon].trim_ascii_end();
+    !name.is_empty() && name.iter().all(|byte| (33..=126).contains(byte))
+}
+
+fn line_end(raw: &[u8], at: usize) -> usize {
+    memchr(b'\n', &raw[at..]).map_or(raw.len(), |step| at + step + 1)
+}
+
+/// A piece of a multipart body.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Before the first or after the last boundary: mail programs do not show it.
+    Outside(&'a [u8]),
+    /// A part.
+    Part(&'a [u8]),
+}
+
+/// The pieces of a multipart body (RFC 2046 §5.1.1), one after the other; a missing last boundary ends with the body.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    body: &'a [u8],
+    delimiter: memmem::Finder<'static>,
+    at: usize,
+    is_inside: bool,
+    is_done: bool,
+}
+
+impl<'a> Pieces<'a> {
+    /// `None` where the boundary does not occur.
+    pub fn of(body: &'a [u8], boundary: &str) -> Option<Self> {
+        let delimiter = memmem::Finder::new(format!("--{}", boundary.trim_end()).as_bytes()).into_owned();
+        let pieces = Self { body, delimiter, at: 0, is_inside: false, is_done: boundary.is_empty() };
+        (!pieces.is_done && pieces.next_delimiter(0).is_some()).then_some(pieces)
+    }
+
+    /// Start of the delimiter, end of its line, and whether it is the last.
+    fn next_delimiter(&self, from: usize) -> Option<(usize, usize, bool)> {
+        let mut from = from;
+        loop {
+            let start = from + self.delimiter.find(&self.body[from..])?;
+            let after = start + self.delimiter.needle().len();
+            let end = line_end(self.body, after);
+            let rest = &self.body[after..end];
+            let is_last = rest.starts_with(b"--");
+            let starts_line = start == 0 || self.body[start - 1] == b'\n';
+            if starts_line && (is_last || rest.trim_ascii().is_empty()) {
+                return Some((start, end, is_last));
+            }
+            from = after;
+        }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        if self.is_done {
+            return None;
+        }
+        let start = self.at;
+        let was_inside = self.is_inside;
+        let end = if let Some((found, end, is_last)) = self.next_delimiter(start) {
+            self.at = end;
+            self.is_inside = !is_last;
+            // The line break before a delimiter belongs to it.
+            let end = found.saturating_sub(1).max(start);
+            if end > start && self.body[end - 1] == b'\r' { end - 1 } else { end }
+        } else {
+            self.is_done = true;
+            self.body.len()
+        };
+        let piece = &self.body[start..end];
+        Some(if was_inside { Piece::Part(piece) } else { Piece::Outside(piece) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_end_at_the_first_blank_line() {
+        let check = |raw: &str, headers: &str, body: &str| {
+            let entity = Entity::of_mail(raw.as_bytes());
+            assert_eq!((entity.headers, entity.body), (headers.as_bytes(), body.as_bytes()), "{raw:?}");
+        };
+        check("A: b\r\n c\r\n\r\nbody\r\n", "A: b\r\n c\r\n\r\n", "body\r\n");
+        check("\n\nA: b\n\nbody", "A: b\n\n", "body");
+        check("From x Mon\nA: b\n\nbody", "A: b\n\n", "body");
+        check("just text http://a.example\n\nmore", "", "just text http://a.example\n\nmore");
+        check("A: b\nno colon here\n", "A: b\n", "no colon here\n");
+        check("A: b\nno colon here\n\nbody", "A: b\nno colon here\n\n", "body");
+        check("A: b\n   \nB: c\n\nbody", "A: b\n   \nB: c\n\n", "body");
+        check("A: b", "A: b", "");
+        check("", "", "");
+    }
+
+    #[test]
+    fn a_multipart_falls_into_its_parts() {
+        let check = |body: &str, expected: &[Piece<'_>]| {
+            let found: Vec<Piece<'_>> = Pieces::of(body.as_bytes(), "B").into_iter().flatten().collect();
+            assert_eq!(found, expected, "{body:?}");
+        };
+        let (part, outside) = (|text: &'static str| Piece::Part(text.as_bytes()), |text: &'static str| Piece::Outside(text.as_bytes()));
+        check("pre\r\n--B\r\none\r\n--B \r\n\r\ntwo\r\n--B--\r\npost", &[outside("pre"), part("one"), part("\r\ntwo"), outside("post")]);
+        check("--B\none", &[outside(""), part("one")]);
+        check("--B\n--B\n--B--", &[outside(""), part(""), part(""), outside("")]);
+        check("x --B\n--BC\n", &[]);
+        check("", &[]);
+    }
+}

@@ -1,0 +1,177 @@
+//! The prepare: opens the round once, and mails everybody who is asked.
+
+use playbook::{
+    Fault, IncidentId, Timestamp,
+    assessment::{Assessment, Route},
+    brief::Brief,
+    bundle::Bundle,
+    canonical,
+    decision::{self, Choice, DECIDED, DUE_DEADLINE, DUE_WAKE, Decision, OPEN, Question, Round},
+    incident::{Incident, IncidentStatus, Run},
+    mail,
+    ports::{Clock, Entropy, Evidence, Machines, Outbox},
+    rows::{Commit, Condition, Row, Rows, Write},
+};
+use serde_json::json;
+use tracing::{error, info, warn};
+
+use crate::{Output, World, effect};
+
+pub async fn prepare(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    id: IncidentId,
+    run: u32,
+    round: u32,
+) -> Result<Output, Fault> {
+    let now = world.clock.now();
+    let shown = Shown::load(world.evidence, world.rows, &id, run).await?;
+    let row = match Round::load(world.rows, &id, run, round).await? {
+        Some(row) => row,
+        None => open(world, &shown, &id, run, round, now).await?,
+    };
+    let mut sent = 0;
+    if row.state == OPEN {
+        sent = ask(world, &shown.assessment, &row, now).await?;
+    }
+    info!(stage = "request-review", incident.id = %id, run, round, state = row.state, asked = row.asked.len(), sent, "asked for a decision");
+    Ok(Output::Asked { round, asked: row.asked.len() })
+}
+
+/// What the round shows.
+struct Shown {
+    assessment: Assessment,
+    sha256: String,
+}
+
+impl Shown {
+    async fn load(evidence: &impl Evidence, rows: &impl Rows, id: &IncidentId, run: u32) -> Result<Self, Fault> {
+        let document = Run::load(rows, id, run).await?.assessment;
+        let document = document.ok_or_else(|| Fault::Rejected(format!("run {run} of {id} has no assessment")))?;
+        let bytes = evidence.fetch(&document).await?;
+        let assessment = serde_json::from_slice(&bytes)
+            .map_err(|error| Fault::Rejected(format!("assessment of {id} cannot be read: {error}")))?;
+        Ok(Self { assessment, sha256: canonical::sha256_hex(&bytes) })
+    }
+
+    fn question(&self) -> Question {
+        if self.assessment.route == Route::Review { Question::ApprovePlan } else { Question::NeedsData }
+    }
+}
+
+/// Writes the round, once: whoever comes second keeps what is there, with its deadline and its decision.
+async fn open(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    shown: &Shown,
+    id: &IncidentId,
+    run: u32,
+    round: u32,
+    now: Timestamp,
+) -> Result<Round, Fault> {
+    let incident = Incident::load(world.rows, id).await?;
+    let bundle = Bundle::load(world.evidence, &incident.config_digest, world.account).await?;
+    let question = shown.question();
+    let assessment = &shown.assessment;
+    let inherited = inherit(world.rows, id, run, question, &assessment.plan_digest).await?;
+    let audience = decision::audience(&bundle.policy, &assessment.participants, round);
+    let deadline = now.plus_minutes(i64::from(bundle.policy.deadline_minutes(assessment.severity)));
+    let mut row = Round {
+        schema: Round::SCHEMA.to_owned(),
+        incident_id: id.clone(),
+        run,
+        round,
+        question,
+        severity: assessment.severity,
+        state: OPEN.to_owned(),
+        deadline,
+        asked: audience.asked,
+        skipped: audience.skipped,
+        last: audience.last,
+        shown_digest: decision::shown_digest(id, run, question, &shown.sha256)?,
+        plan_digest: assessment.plan_digest.clone(),
+        task_token: None,
+        due_kind: Some(DUE_DEADLINE.to_owned()),
+        due_at: Some(deadline),
+    };
+    if row.asked.is_empty() && inherited.is_none() {
+        warn!(stage = "request-review", incident.id = %id, run, round, "nobody is left who may decide");
+    }
+
+    let mut writes = vec![];
+    if let Some(earlier) = inherited {
+        row.state = DECIDED.to_owned();
+        row.asked = vec![];
+        row.due_kind = Some(DUE_WAKE.to_owned());
+        row.due_at = Some(now);
+        let decision = Decision { shown_digest: row.shown_digest.clone(), ..earlier };
+        writes.push(Write::put(Decision::key(id, run, round), &decision)?.only_if(Condition::Absent));
+    } else {
+        let waiting = json!({ "status": IncidentStatus::Waiting, "updated_at": now });
+        writes.push(Write::set(Incident::key(id), &waiting)?.only_if(Condition::Is("run", run.into())));
+    }
+    writes.push(Write::put(Round::key(id, run, round), &row)?.only_if(Condition::Absent));
+    match world.rows.commit(&writes).await? {
+        Commit::Done => Ok(row),
+        Commit::Conflict => Round::load(world.rows, id, run, round)
+            .await?
+            .ok_or_else(|| Fault::Rejected(format!("run {run} of {id} is not the current one"))),
+    }
+}
+
+/// The decision of an earlier run on the same question and an equal plan.
+async fn inherit(
+    rows: &impl Rows,
+    id: &IncidentId,
+    run: u32,
+    question: Question,
+    plan_digest: &str,
+) -> Result<Option<Decision>, Fault> {
+    let mut latest: Option<(Decision, u32, u32)> = None;
+    for row in rows.list(&format!("incident#{id}"), "decision#").await? {
+        let mut numbers = row.key.sk.split('#').skip(1).map(str::parse::<u32>);
+        let (Some(Ok(in_run)), Some(Ok(in_round))) = (numbers.next(), numbers.next()) else { continue };
+        let decision: Decision = Row::read(&row)?;
+        let is_of_a_person = decision.choice != Choice::TimedOut;
+        if in_run < run && is_of_a_person && latest.as_ref().is_none_or(|(known, ..)| known.at <= decision.at) {
+            latest = Some((decision, in_run, in_round));
+        }
+    }
+    let Some((decision, in_run, in_round)) = latest else { return Ok(None) };
+    let asked = Round::load(rows, id, in_run, in_round).await?.map(|round| round.question);
+    let is_lasting = matches!(decision.choice, Choice::Approved | Choice::Rejected);
+    let is_same = asked == Some(question) && decision.plan_digest == plan_digest;
+    Ok((is_lasting && is_same).then(|| Decision { authenticated_by: "inherited".to_owned(), ..decision }))
+}
+
+/// Mails everybody who has not been mailed yet; says how many mails went out.
+async fn ask(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    assessment: &Assessment,
+    round: &Round,
+    now: Timestamp,
+) -> Result<usize, Fault> {
+    let brief = Brief::of(assessment, round, now);
+    let base = world.settings.public_base_url.trim_end_matches('/');
+    let mut sent = 0;
+    let mut failed = None;
+    for approver in &round.asked {
+        let Some(claim) = effect::claim(world.rows, world.entropy, round, approver, now).await? else { continue };
+        if claim.attempts > 1 {
+            warn!(stage = "request-review", incident.id = %round.incident_id, attempts = claim.attempts, "a mail was not confirmed and is sent again");
+        }
+        let others: Vec<String> = round.asked.iter().filter(|other| *other != approver).cloned().collect();
+        let link = format!("{base}/r/{}", claim.secret.reveal());
+        match world.outbox.send(&mail::request(approver, &brief, &link, &others)?).await {
+            Ok(mail_id) => {
+                effect::complete(world.rows, &claim, &mail_id).await?;
+                sent += 1;
+            }
+            Err(fault @ Fault::Rejected(_)) => {
+                effect::refuse(world.rows, &claim, &fault.to_string()).await?;
+                error!(stage = "request-review", incident.id = %round.incident_id, fault = fault.name(), "a mail was refused for good");
+            }
+            // The stage fails, but the others are asked first.
+            Err(fault) => failed = Some(fault),
+        }
+    }
+    failed.map_or(Ok(sent), Err)
+}

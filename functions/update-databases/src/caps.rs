@@ -1,0 +1,77 @@
+//! Caps: how many new entries an hour and in a list, whatever is approved.
+
+use std::collections::BTreeMap;
+
+use playbook::{
+    Fault, Timestamp, ledger,
+    plan::Entry,
+    policy::Caps,
+    rows::{Commit, Condition, Key, Row, Rows, Write},
+};
+use serde::{Deserialize, Serialize};
+
+/// New entries of one hour: `caps#<hour>` / `count`.
+#[derive(Default, Serialize, Deserialize)]
+struct Hour {
+    count: usize,
+    ttl: i64,
+}
+
+/// Splits entries into those within the caps and those over, with the reason. Entries that are active already, by
+/// whomever, are not new and always pass.
+pub async fn admit<'a>(
+    rows: &impl Rows,
+    caps: &Caps,
+    entries: Vec<&'a Entry>,
+    now: Timestamp,
+) -> Result<(Vec<&'a Entry>, Vec<(&'a Entry, String)>), Fault> {
+    let mut admitted = vec![];
+    let mut over = vec![];
+    let mut fresh = vec![];
+    let mut lengths = BTreeMap::new();
+    for entry in entries {
+        let list = (entry.target.clone(), entry.observable.kind());
+        if !lengths.contains_key(&list) {
+            lengths.insert(list.clone(), ledger::active(rows, &entry.target, entry.observable.kind(), now).await?);
+        }
+        let active = lengths.get(&list).map_or(&[][..], Vec::as_slice);
+        if active.iter().any(|known| known.observable.key() == entry.observable.key()) {
+            admitted.push(entry);
+        } else if active.len() + fresh.iter().filter(|e: &&&Entry| (e.target.clone(), e.observable.kind()) == list).count()
+            >= caps.per_list
+        {
+            over.push((entry, format!("over the cap of {} entries a list", caps.per_list)));
+        } else {
+            fresh.push(entry);
+        }
+    }
+    let granted = reserve(rows, caps.per_hour, fresh.len(), now).await?;
+    for (number, entry) in fresh.into_iter().enumerate() {
+        if number < granted {
+            admitted.push(entry);
+        } else {
+            over.push((entry, format!("over the cap of {} new entries an hour", caps.per_hour)));
+        }
+    }
+    Ok((admitted, over))
+}
+
+/// Takes up to `wanted` of what is left of this hour's cap.
+async fn reserve(rows: &impl Rows, cap: usize, wanted: usize, now: Timestamp) -> Result<usize, Fault> {
+    if wanted == 0 {
+        return Ok(0);
+    }
+    let hour: String = now.to_string().chars().take(13).collect();
+    let key = Key::new(format!("caps#{hour}"), "count");
+    for _ in 0..5 {
+        let known: Option<Hour> = rows.get(&key).await?.as_ref().map(Row::read).transpose()?;
+        let taken = known.as_ref().map_or(0, |hour| hour.count);
+        let granted = wanted.min(cap.saturating_sub(taken));
+        let unchanged = known.map_or(Condition::Absent, |hour| Condition::Is("count", hour.count.into()));
+        let hour = Hour { count: taken + granted, ttl: now.plus_hours(48).as_seconds() };
+        if rows.commit(&[Write::put(key.clone(), &hour)?.only_if(unchanged)]).await? == Commit::Done {
+            return Ok(granted);
+        }
+    }
+    Err(Fault::Throttled("this hour's count of new entries keeps changing".to_owned()))
+}
