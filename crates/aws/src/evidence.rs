@@ -1,7 +1,9 @@
 //! The evidence bucket in S3.
 
 use aws_config::SdkConfig;
-use aws_sdk_s3::{Client, error::ProvideErrorMetadata as _, operation::get_object::GetObjectOutput, primitives::ByteStream};
+use aws_sdk_s3::{
+    Client, error::ProvideErrorMetadata as _, operation::get_object::GetObjectOutput, primitives::ByteStream,
+};
 use playbook::{
     Fault, canonical,
     incident::EvidenceRef,

@@ -10,6 +10,27 @@ pub type CallError<E> = SdkError<E, HttpResponse>;
 /// Longest message that is taken over from a service.
 const MESSAGE_CHARS: usize = 400;
 
+/// Codes that ask for patience. The last ones are DynamoDB's: another transaction holds the row.
+#[rustfmt::skip]
+const THROTTLED: [&str; 15] = [
+    "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException",
+    "TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException", "SlowDown",
+    "ProvisionedThroughputExceededException", "ProvisionedThroughputExceeded", "ThrottlingError",
+    "TransactionConflictException", "TransactionConflict", "TransactionInProgressException",
+];
+
+/// Codes that pass without anybody's doing.
+const UNAVAILABLE: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "RequestTimeout", "RequestTimeoutException"];
+
+/// Codes that a person has to do something about.
+#[rustfmt::skip]
+const MISCONFIGURED: [&str; 13] = [
+    "AccessDenied", "AccessDeniedException", "KMSAccessDeniedException", "UnrecognizedClientException",
+    "InvalidClientTokenId", "ResourceNotFoundException", "NoSuchBucket", "StateMachineDoesNotExist",
+    "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "MailFromDomainNotVerifiedException",
+    "SendingPausedException", "AccountSuspendedException",
+];
+
 /// The fault for an error that the caller did not expect. `call` names service and operation: `dynamodb PutItem`.
 pub fn fault<E: ProvideErrorMetadata>(call: &str, error: &CallError<E>) -> Fault {
     match error {
@@ -32,23 +53,13 @@ pub fn fault<E: ProvideErrorMetadata>(call: &str, error: &CallError<E>) -> Fault
 
 /// The fault for an error code of a service.
 pub fn by_code(code: &str, status: u16, message: String) -> Fault {
-    match code {
-        // The last four are DynamoDB's: another transaction holds the row, or so the transaction was cancelled.
-        "Throttling" | "ThrottlingException" | "ThrottledException" | "RequestThrottled"
-        | "RequestThrottledException" | "TooManyRequestsException" | "RequestLimitExceeded" | "SlowDown"
-        | "LimitExceededException" | "ProvisionedThroughputExceededException" | "TransactionConflictException"
-        | "TransactionInProgressException" | "TransactionConflict" | "ThrottlingError"
-        | "ProvisionedThroughputExceeded" => Fault::Throttled(message),
-        "ExpiredToken" | "ExpiredTokenException" | "RequestTimeout" | "RequestTimeoutException" => {
-            Fault::Unavailable(message)
-        }
-        "AccessDenied" | "AccessDeniedException" | "UnrecognizedClientException" | "InvalidClientTokenId"
-        | "ResourceNotFoundException" | "NoSuchBucket" | "StateMachineDoesNotExist" | "QueueDoesNotExist"
-        | "AWS.SimpleQueueService.NonExistentQueue" | "KMSAccessDeniedException" | "MailFromDomainNotVerifiedException"
-        | "SendingPausedException" | "AccountSuspendedException" => Fault::Misconfigured(message),
-        _ if status == 429 => Fault::Throttled(message),
-        _ if status >= 500 => Fault::Unavailable(message),
-        _ if status == 403 => Fault::Misconfigured(message),
+    match status {
+        _ if THROTTLED.contains(&code) => Fault::Throttled(message),
+        _ if UNAVAILABLE.contains(&code) => Fault::Unavailable(message),
+        _ if MISCONFIGURED.contains(&code) => Fault::Misconfigured(message),
+        429 => Fault::Throttled(message),
+        500.. => Fault::Unavailable(message),
+        403 => Fault::Misconfigured(message),
         _ => Fault::Rejected(message),
     }
 }

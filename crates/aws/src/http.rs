@@ -33,7 +33,8 @@ async fn answer(
     event: LambdaEvent<Value>,
 ) -> Result<ApiGatewayV2httpResponse, Diagnostic> {
     let mut invocation = Invocation::from(&event.context);
-    invocation.source_ip = event.payload.pointer("/requestContext/http/sourceIp").and_then(Value::as_str).map(str::to_owned);
+    invocation.source_ip =
+        event.payload.pointer("/requestContext/http/sourceIp").and_then(Value::as_str).map(str::to_owned);
     logs::begin(&invocation.request_id);
     let request = match read(event.payload) {
         Ok(request) => request,
@@ -145,6 +146,9 @@ mod tests {
         let handler = async |_: Request<Vec<u8>>, _: Invocation| -> Response<Vec<u8>> { panic!("no") };
         let answered = answer(&handler, LambdaEvent { payload: event("", false), context: Context::default() }).await;
         let answered = answered.unwrap();
-        assert_eq!((answered.status_code, answered.body), (500, Some(Body::Text("500 Internal Server Error\n".to_owned()))));
+        assert_eq!(
+            (answered.status_code, answered.body),
+            (500, Some(Body::Text("500 Internal Server Error\n".to_owned())))
+        );
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Each client hides behind a feature of the same name, so that a function links only what it uses.
 
+#[cfg(feature = "dynamodb")]
+pub mod cache;
 pub mod clock;
+#[cfg(feature = "dynamodb")]
+mod commit_id;
 pub mod error;
 #[cfg(feature = "s3")]
 pub mod evidence;
@@ -25,6 +29,8 @@ pub mod rows;
 pub mod secrets;
 pub mod serve;
 
+#[cfg(feature = "dynamodb")]
+pub use cache::{Capacity, DynamoQuotas, DynamoVerdicts};
 pub use clock::{OsEntropy, SystemClock};
 pub use error::Error;
 #[cfg(feature = "s3")]

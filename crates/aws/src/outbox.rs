@@ -63,9 +63,8 @@ fn compose(sender: &str, mail: &Mail) -> Result<Vec<u8>, Fault> {
         .text_body(mail.text.as_str())
         .html_body(mail.html.as_str());
     if !thread.is_empty() {
-        message = message
-            .header("In-Reply-To", MessageId::new(thread.clone()))
-            .header("References", MessageId::new(thread));
+        message =
+            message.header("In-Reply-To", MessageId::new(thread.clone())).header("References", MessageId::new(thread));
     }
     message.write_to_vec().map_err(|error| Fault::Rejected(format!("mail cannot be built: {error}")))
 }
@@ -80,9 +79,9 @@ fn is_one_address(text: &str) -> bool {
     let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"<>,;:()[]\"\\".contains(c);
     text.len() <= 254
         && text.chars().all(is_plain)
-        && text.split_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && !domain.is_empty() && !domain.contains('@')
-        })
+        && text
+            .split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
 }
 
 #[cfg(test)]
@@ -107,8 +106,17 @@ mod tests {
     fn a_mail_has_both_bodies_and_says_that_a_machine_wrote_it() {
         let message = composed("ana@soc.example", "Décision: inc-1", "inc-1@soc.example").unwrap();
         let expected = [
-            "From", "To", "Subject", "Auto-Submitted", "X-Auto-Response-Suppress", "In-Reply-To", "References",
-            "Message-ID", "Date", "MIME-Version", "Content-Type",
+            "From",
+            "To",
+            "Subject",
+            "Auto-Submitted",
+            "X-Auto-Response-Suppress",
+            "In-Reply-To",
+            "References",
+            "Message-ID",
+            "Date",
+            "MIME-Version",
+            "Content-Type",
         ];
         assert_eq!(header_names(&message), expected);
         for part in ["multipart/alternative", "text/plain", "text/html", "References: <inc-1@soc.example>\r\n"] {
@@ -127,8 +135,15 @@ mod tests {
     #[test]
     fn there_is_exactly_one_recipient() {
         for to in [
-            "", "ana", "@soc.example", "ana@", "ana@soc.example, eve@evil.example", "ana@soc.example;eve@evil.example",
-            "Ana <ana@soc.example>", "ana@soc.example\r\nBcc: eve@evil.example", "ana@eve@evil.example",
+            "",
+            "ana",
+            "@soc.example",
+            "ana@",
+            "ana@soc.example, eve@evil.example",
+            "ana@soc.example;eve@evil.example",
+            "Ana <ana@soc.example>",
+            "ana@soc.example\r\nBcc: eve@evil.example",
+            "ana@eve@evil.example",
         ] {
             assert_eq!(composed(to, "x", "t").unwrap_err().name(), "Rejected", "{to:?}");
         }

@@ -14,6 +14,8 @@ use crate::{Error, OsEntropy, SystemClock, logs};
 #[derive(Clone, Debug)]
 pub struct Platform {
     config: SdkConfig,
+    #[cfg(feature = "dynamodb")]
+    capacity: crate::Capacity,
 }
 
 impl Platform {
@@ -42,7 +44,11 @@ impl Platform {
         if config.region().is_none() {
             return Err(Error::Setting("AWS_REGION".to_owned()));
         }
-        Ok(Self { config })
+        Ok(Self {
+            config,
+            #[cfg(feature = "dynamodb")]
+            capacity: crate::Capacity::default(),
+        })
     }
 
     /// A setting from the environment. A missing or empty one stops the start.
@@ -80,6 +86,25 @@ impl Platform {
         Ok(crate::DynamoRows::new(&self.config, Self::setting("INCIDENTS_TABLE")?))
     }
 
+    /// Cached outcomes and leases. Reads `VERDICTS_TABLE`.
+    #[cfg(feature = "dynamodb")]
+    pub fn verdicts(&self) -> Result<crate::DynamoVerdicts, Error> {
+        Ok(crate::DynamoVerdicts::new(&self.config, Self::setting("VERDICTS_TABLE")?, self.capacity()))
+    }
+
+    /// Quotas. Reads `QUOTAS_TABLE`.
+    #[cfg(feature = "dynamodb")]
+    pub fn quotas(&self) -> Result<crate::DynamoQuotas, Error> {
+        Ok(crate::DynamoQuotas::new(&self.config, Self::setting("QUOTAS_TABLE")?, self.capacity()))
+    }
+
+    /// What `verdicts` and `quotas` consume, together.
+    #[cfg(feature = "dynamodb")]
+    #[must_use]
+    pub fn capacity(&self) -> crate::Capacity {
+        self.capacity.clone()
+    }
+
     /// Outgoing mail. Reads `SENDER_ADDRESS`.
     #[cfg(feature = "ses")]
     pub fn outbox(&self) -> Result<crate::SesOutbox, Error> {
@@ -101,7 +126,7 @@ impl Platform {
     /// Secrets of providers or consumers. Reads `SECRETS_PREFIX`.
     #[cfg(feature = "ssm")]
     pub fn secrets(&self) -> Result<crate::SsmSecrets, Error> {
-        Ok(crate::SsmSecrets::new(&self.config, Self::setting("SECRETS_PREFIX")?))
+        Ok(crate::SsmSecrets::new(&self.config, &Self::setting("SECRETS_PREFIX")?))
     }
 
     /// The key of the review page's cookies and forms, kept as long as the sandbox. Reads `PAGE_KEY_SECRET`; calls

@@ -1,8 +1,7 @@
 //! The record in DynamoDB.
 //!
-//! A lost answer is told from a lost race: the client repeats a write whose answer got lost, and the repeated condition
-//! fails on our own row. So a write that the same call cannot repeat carries a `commit_id`, and the row that the failed
-//! condition shows is compared with it. Readers never see that attribute.
+//! A lost answer is told from a lost race: a write that cannot be repeated as it is carries a `commit_id`, and the row
+//! that a failed condition shows is compared with it.
 
 mod expression;
 mod item;
@@ -23,12 +22,11 @@ use aws_sdk_dynamodb::{
 };
 use playbook::{
     Fault, Timestamp,
-    ports::Entropy as _,
     rows::{Change, Commit, Key, Row, Rows, Write},
 };
 
 use crate::{
-    OsEntropy,
+    commit_id,
     faults::{CallError, fault},
 };
 use expression::Expression;
@@ -69,7 +67,7 @@ impl DynamoRows {
     }
 
     async fn commit_one(&self, write: &Write) -> Result<Commit, Fault> {
-        let id = needs_id(write).then(new_id).transpose()?;
+        let id = needs_id(write).then(commit_id::new).transpose()?;
         let expression = Expression::of(write, id.as_deref())?;
         let (names, values) = (expression.names, expression.values);
         let old = match &write.change {
@@ -119,7 +117,7 @@ impl DynamoRows {
         let items = writes.iter().map(|write| self.transact_item(write)).collect::<Result<Vec<_>, Fault>>()?;
         let call = self.client.transact_write_items().set_transact_items(Some(items));
         // The service itself knows the repeated call by its token, for ten minutes.
-        match call.client_request_token(new_id()?).send().await {
+        match call.client_request_token(commit_id::new()?).send().await {
             Ok(_) => Ok(Commit::Done),
             Err(error) => match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
@@ -209,12 +207,6 @@ fn needs_id(write: &Write) -> bool {
     }
 }
 
-fn new_id() -> Result<String, Fault> {
-    let mut bytes = [0; 16];
-    OsEntropy.fill(&mut bytes)?;
-    Ok(data_encoding::HEXLOWER.encode(&bytes))
-}
-
 impl Rows for DynamoRows {
     async fn get(&self, key: &Key) -> Result<Option<Row>, Fault> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(item::key(key))).consistent_read(true);
@@ -228,7 +220,8 @@ impl Rows for DynamoRows {
         if sk_prefix.is_empty() {
             return self.pages(query.key_condition_expression("#pk = :pk"), usize::MAX).await;
         }
-        let query = query.expression_attribute_names("#sk", "sk").expression_attribute_values(":sk", item::text(sk_prefix));
+        let query =
+            query.expression_attribute_names("#sk", "sk").expression_attribute_values(":sk", item::text(sk_prefix));
         self.pages(query.key_condition_expression("#pk = :pk AND begins_with(#sk, :sk)"), usize::MAX).await
     }
 

@@ -36,7 +36,7 @@ struct Kept {
 impl SsmSecrets {
     /// The secrets under `prefix`, such as `/ioc/providers`.
     #[must_use]
-    pub fn new(config: &SdkConfig, prefix: String) -> Self {
+    pub fn new(config: &SdkConfig, prefix: &str) -> Self {
         let prefix = prefix.trim_end_matches('/').to_owned();
         Self { client: Client::new(config), prefix, kept: Arc::default() }
     }

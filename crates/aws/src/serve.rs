@@ -92,9 +92,7 @@ pub(crate) enum Failure {
 impl From<Failure> for Diagnostic {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Fault(fault) => {
-                Self { error_type: fault.name().to_owned(), error_message: fault.to_string() }
-            }
+            Failure::Fault(fault) => Self { error_type: fault.name().to_owned(), error_message: fault.to_string() },
             Failure::Panicked(text) => Self { error_type: "Panicked".to_owned(), error_message: text },
         }
     }

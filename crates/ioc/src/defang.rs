@@ -76,17 +76,21 @@ fn ends_with_word(shown: &str, word: &str) -> bool {
         .is_some_and(|tail| tail.eq_ignore_ascii_case(word))
 }
 
+/// Live schemes and their dead spelling, the longer ones first.
+const SCHEMES: [(&str, &str); 5] =
+    [("https", "hxxps"), ("http", "hxxp"), ("ftps", "fxps"), ("sftp", "sfxp"), ("ftp", "fxp")];
+
 /// Re-spells the scheme at the end of `shown` and adds its colon.
 fn defang_scheme(shown: &mut String) {
-    for (live, dead) in [("https", "hxxps"), ("http", "hxxp"), ("ftps", "fxps"), ("sftp", "sfxp"), ("ftp", "fxp")] {
-        if ends_with_word(shown, live) {
-            shown.truncate(shown.len() - live.len());
-            shown.push_str(dead);
-            shown.push(':');
-            return;
-        }
+    if let Some((live, dead)) = SCHEMES.into_iter().find(|(live, _)| ends_with_word(shown, live)) {
+        shown.truncate(shown.len() - live.len());
+        shown.push_str(dead);
+        shown.push(':');
+    } else if SCHEMES.iter().any(|(_, dead)| ends_with_word(shown, dead)) {
+        shown.push(':');
+    } else {
+        shown.push_str("[:]");
     }
-    shown.push_str("[:]");
 }
 
 #[cfg(test)]

@@ -66,3 +66,44 @@ fn is_other_digest(text: &str, start: usize) -> bool {
             .is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    fn check(text: &str, expected: &[&str]) {
+        let found: Vec<String> = crate::extract(text).iter().map(crate::Observable::key).collect();
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    #[test]
+    fn digests_stand_by_themselves() {
+        let md5 = "0123456789abcdef0123456789abcdef";
+        let expected = "file#md5:0123456789abcdef0123456789abcdef";
+        for text in [
+            md5.to_owned(),
+            md5.to_uppercase(),
+            format!("md5={md5}!"),
+            format!("0x{md5}"),
+            format!("{md5}.bin"),
+            format!("x_{md5}_x"),
+        ] {
+            check(&text, &[expected]);
+        }
+        for text in [
+            format!("x{md5}"),
+            format!("{md5}x"),
+            format!("{md5}0"),
+            format!("imphash: {md5}"),
+            format!("ja3 {md5}"),
+            format!("10x{md5}"),
+        ] {
+            check(&text, &[]);
+        }
+        check(
+            &format!("{md5}01234567 {md5}{md5} {md5}{md5}{md5}{md5}"),
+            &[
+                "file#sha1:0123456789abcdef0123456789abcdef01234567",
+                "file#sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            ],
+        );
+    }
+}

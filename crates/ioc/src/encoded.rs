@@ -24,9 +24,9 @@ pub fn decoded(text: &str) -> Vec<String> {
             Some(start..end)
         });
     }
-    each(text, BASE64_HTTP, |at, _| base64_at(text, at, &mut pieces));
+    each(text, BASE64_HTTP, |at, _| Some(base64_at(text, at, &mut pieces)));
     for needle in ["-e", "-E", "/e", "/E"] {
-        each(text, needle, |at, _| base64_at(text, encoded_command(text, at)?, &mut pieces));
+        each(text, needle, |at, _| Some(base64_at(text, encoded_command(text, at)?, &mut pieces)));
     }
     pieces
 }
@@ -54,11 +54,11 @@ fn encoded_command(text: &str, at: usize) -> Option<usize> {
 }
 
 /// Decodes the base64 that starts at `start`, when it holds text; where it stood, in any case.
-fn base64_at(text: &str, start: usize, pieces: &mut Vec<String>) -> Option<Range<usize>> {
+fn base64_at(text: &str, start: usize, pieces: &mut Vec<String>) -> Range<usize> {
     let end =
         skip(text, start, ENCODED_MAX_BYTES, |b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_'));
-    pieces.extend(base64(piece(text, start, end)).and_then(|bytes| text_of(&bytes)));
-    Some(start..end)
+    pieces.extend(base64(piece(text, start, end)).and_then(|bytes| text_of(&bytes)).filter(|text| !text.is_empty()));
+    start..end
 }
 
 /// Base64 or base64url, padded or not; a rest of one character is left off.

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::{Ipv4Net, Ipv6Net};
+
 /// A range of addresses that belongs to nobody on the Internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReservedRange {
@@ -22,44 +24,76 @@ impl ReservedRange {
     }
 }
 
+const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
+}
+
+/// The network whose address starts with these 48 bits and goes on with zeros.
+const fn v6(a: u16, b: u16, c: u16, length: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), length)
+}
+
 /// IANA special-purpose registry for IPv4 (RFC 6890 and its updates), narrow ranges before wide ones.
-const IPV4: &[(Ipv4Addr, u8, &str)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 32, "unspecified"),
-    (Ipv4Addr::new(255, 255, 255, 255), 32, "broadcast"),
-    (Ipv4Addr::new(192, 0, 2, 0), 24, "documentation"),
-    (Ipv4Addr::new(198, 51, 100, 0), 24, "documentation"),
-    (Ipv4Addr::new(203, 0, 113, 0), 24, "documentation"),
-    (Ipv4Addr::new(10, 0, 0, 0), 8, "private"),
-    (Ipv4Addr::new(172, 16, 0, 0), 12, "private"),
-    (Ipv4Addr::new(192, 168, 0, 0), 16, "private"),
-    (Ipv4Addr::new(100, 64, 0, 0), 10, "shared"),
-    (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),
-    (Ipv4Addr::new(169, 254, 0, 0), 16, "link-local"),
-    (Ipv4Addr::new(192, 0, 0, 0), 24, "protocol assignments"),
-    (Ipv4Addr::new(192, 88, 99, 0), 24, "6to4 relay"),
-    (Ipv4Addr::new(198, 18, 0, 0), 15, "benchmarking"),
-    (Ipv4Addr::new(224, 0, 0, 0), 4, "multicast"),
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "this network"),
-    (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
+const IPV4: &[(Ipv4Net, &str)] = &[
+    (v4(0, 0, 0, 0, 32), "unspecified"),
+    (v4(255, 255, 255, 255, 32), "broadcast"),
+    (v4(192, 0, 2, 0, 24), "documentation"),
+    (v4(198, 51, 100, 0, 24), "documentation"),
+    (v4(203, 0, 113, 0, 24), "documentation"),
+    (v4(10, 0, 0, 0, 8), "private"),
+    (v4(172, 16, 0, 0, 12), "private"),
+    (v4(192, 168, 0, 0, 16), "private"),
+    (v4(100, 64, 0, 0, 10), "shared"),
+    (v4(127, 0, 0, 0, 8), "loopback"),
+    (v4(169, 254, 0, 0, 16), "link-local"),
+    (v4(192, 0, 0, 0, 24), "protocol assignments"),
+    (v4(192, 88, 99, 0, 24), "6to4 relay"),
+    (v4(198, 18, 0, 0, 15), "benchmarking"),
+    (v4(224, 0, 0, 0, 4), "multicast"),
+    (v4(0, 0, 0, 0, 8), "this network"),
+    (v4(240, 0, 0, 0, 4), "reserved"),
 ];
 
 /// IANA special-purpose registry for IPv6, narrow ranges before wide ones.
-const IPV6: &[(Ipv6Addr, u8, &str)] = &[
-    (Ipv6Addr::UNSPECIFIED, 128, "unspecified"),
-    (Ipv6Addr::LOCALHOST, 128, "loopback"),
-    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48, "nat64"),
-    (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64, "discard"),
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation"),
-    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation"),
-    (Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48, "benchmarking"),
-    (Ipv6Addr::new(0x2001, 0x10, 0, 0, 0, 0, 0, 0), 28, "orchid"),
-    (Ipv6Addr::new(0x2001, 0x20, 0, 0, 0, 0, 0, 0), 28, "orchid"),
-    (Ipv6Addr::new(0x5f00, 0, 0, 0, 0, 0, 0, 0), 16, "segment routing"),
-    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, "private"),
-    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10, "link-local"),
-    (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10, "site-local"),
-    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, "multicast"),
+const IPV6: &[(Ipv6Net, &str)] = &[
+    (Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128), "unspecified"),
+    (Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128), "loopback"),
+    (v6(0x64, 0xff9b, 1, 48), "nat64"),
+    (v6(0x100, 0, 0, 64), "discard"),
+    (v6(0x2001, 0xdb8, 0, 32), "documentation"),
+    (v6(0x3fff, 0, 0, 20), "documentation"),
+    (v6(0x2001, 2, 0, 48), "benchmarking"),
+    (v6(0x2001, 0x10, 0, 28), "orchid"),
+    (v6(0x2001, 0x20, 0, 28), "orchid"),
+    (v6(0x5f00, 0, 0, 16), "segment routing"),
+    (v6(0xfc00, 0, 0, 7), "private"),
+    (v6(0xfe80, 0, 0, 10), "link-local"),
+    (v6(0xfec0, 0, 0, 10), "site-local"),
+    (v6(0xff00, 0, 0, 8), "multicast"),
 ];
+
+/// What surrounds an embedded IPv4 address that is global itself.
+const IPV6_WRAPPINGS: &[(Ipv6Net, &str)] = &[
+    (v6(0x64, 0xff9b, 0, 96), "nat64"),
+    (v6(0x2001, 0, 0, 32), "teredo"),
+    (v6(0x2001, 0, 0, 23), "protocol assignments"),
+];
+
+/// Where IPv6 addresses carry IPv4 addresses: the byte it starts at, and what its bits are flipped with.
+///
+/// Compatible and mapped (RFC 4291), translated (RFC 2765), NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo's server and client (RFC 4380).
+const EMBEDDED: &[(Ipv6Net, usize, u8)] = &[
+    (v6(0, 0, 0, 96), 12, 0),
+    (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96), 12, 0),
+    (Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96), 12, 0),
+    (v6(0x64, 0xff9b, 0, 96), 12, 0),
+    (v6(0x2002, 0, 0, 16), 2, 0),
+    (v6(0x2001, 0, 0, 32), 4, 0),
+    (v6(0x2001, 0, 0, 32), 12, 0xff),
+];
+
+/// The only range allocated as global unicast (IANA IPv6 address space registry).
+const GLOBAL_UNICAST: Ipv6Net = v6(0x2000, 0, 0, 3);
 
 /// Why `ip` can never be anybody's indicator; `None` for global unicast.
 ///
@@ -74,44 +108,31 @@ pub fn reserved_address(ip: IpAddr) -> Option<ReservedRange> {
 }
 
 fn reserved_ipv4(ip: Ipv4Addr) -> Option<&'static str> {
-    let bits = ip.to_bits();
-    let within = |net: &Ipv4Addr, len: u8| (bits ^ net.to_bits()).leading_zeros() >= u32::from(len);
-    IPV4.iter().find(|(net, len, _)| within(net, *len)).map(|(_, _, name)| *name)
+    IPV4.iter().find(|(net, _)| net.contains(&ip)).map(|(_, name)| *name)
 }
 
 fn reserved_ipv6(ip: Ipv6Addr) -> Option<&'static str> {
-    let bits = ip.to_bits();
-    let within = |net: &Ipv6Addr, len: u8| (bits ^ net.to_bits()).leading_zeros() >= u32::from(len);
-    if let Some((_, _, name)) = IPV6.iter().find(|(net, len, _)| within(net, *len)) {
-        return Some(name);
-    }
-    if let Some(name) = embedded_ipv4(ip).into_iter().flatten().find_map(reserved_ipv4) {
-        return Some(name);
-    }
-    // Embedded addresses that are global themselves: the wrapping decides.
-    let [first, second, ..] = ip.segments();
-    match (first, second) {
-        (0x64, 0xff9b) => Some("nat64"),
-        (0x2001, 0) => Some("teredo"),
-        (0x2001, 0..=0x1ff) => Some("protocol assignments"),
-        _ if ip.to_ipv4_mapped().is_some() || (0x2000..0x4000).contains(&first) => None,
-        // Only 2000::/3 is allocated as global unicast (IANA IPv6 address space registry).
-        _ => Some("reserved"),
-    }
+    let named = |ranges: &'static [(Ipv6Net, &'static str)]| {
+        ranges.iter().find(|(net, _)| net.contains(&ip)).map(|(_, name)| *name)
+    };
+    let is_global = || GLOBAL_UNICAST.contains(&ip) || ip.to_ipv4_mapped().is_some();
+    named(IPV6)
+        .or_else(|| embedded_ipv4(ip).into_iter().find_map(reserved_ipv4))
+        .or_else(|| named(IPV6_WRAPPINGS))
+        .or_else(|| (!is_global()).then_some("reserved"))
 }
 
 /// The IPv4 addresses that an IPv6 address carries.
-fn embedded_ipv4(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
-    let [a, b, c, d, e, f, g, h] = ip.segments();
-    let join = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-    match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0 | 0xffff) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => [Some(join(g, h)), None],
-        (0x2002, ..) => [Some(join(b, c)), None],
-        // Teredo (RFC 4380): the server in clear, the client inverted.
-        (0x2001, 0, ..) => [Some(join(c, d)), Some(join(!g, !h))],
-        (.., 0 | 0x200, 0x5efe) => [Some(join(g, h)), None],
-        _ => [None, None],
-    }
+fn embedded_ipv4(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let octets = ip.octets();
+    let at = |start: usize, flip: u8| {
+        let bytes = octets.get(start..start + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        bytes.map(|bytes| Ipv4Addr::from(bytes.map(|byte| byte ^ flip)))
+    };
+    // ISATAP (RFC 5214) is told by the interface, not by the network.
+    let isatap = octets.get(8..12).is_some_and(|id| matches!(id, [0 | 2, 0, 0x5e, 0xfe])).then(|| at(12, 0));
+    let embedded = EMBEDDED.iter().filter(|(net, ..)| net.contains(&ip)).map(|(_, start, flip)| at(*start, *flip));
+    embedded.chain(isatap).flatten().collect()
 }
 
 /// A name or zone set aside by a standard.
@@ -160,7 +181,8 @@ const SPECIAL_TLDS: &[(&str, bool)] = &[
 /// RFC 2606, section 3.
 const DOCUMENTATION_DOMAINS: &[&str] = &["example.com", "example.net", "example.org"];
 
-/// The special use that `domain` (canonical) is set aside for, if any.
+/// The special use that `domain` (canonical) is set aside for, if any. Nothing below such a name resolves in the public DNS, except
+/// `.onion`, which resolves elsewhere.
 #[must_use]
 pub fn special_use_name(domain: &str) -> Option<SpecialUse> {
     let tld = last_label(domain);
@@ -210,4 +232,110 @@ pub fn registrable_domain(domain: &str) -> Option<&str> {
 #[must_use]
 pub fn is_within(domain: &str, zone: &str) -> bool {
     !zone.is_empty() && domain.strip_suffix(zone).is_some_and(|below| below.is_empty() || below.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_public_suffix, is_within, registrable_domain, reserved_address, special_use_name};
+
+    fn check(address: &str, expected: Option<&str>) {
+        let range = reserved_address(address.parse().unwrap());
+        assert_eq!(range.map(super::ReservedRange::name), expected, "{address}");
+    }
+
+    #[test]
+    fn reserved_addresses_are_nobodys() {
+        check("0.0.0.0", Some("unspecified"));
+        check("0.1.2.3", Some("this network"));
+        check("10.0.0.1", Some("private"));
+        check("100.64.0.1", Some("shared"));
+        check("100.127.255.255", Some("shared"));
+        check("127.0.0.1", Some("loopback"));
+        check("169.254.169.254", Some("link-local"));
+        check("172.31.255.255", Some("private"));
+        check("192.0.0.8", Some("protocol assignments"));
+        check("192.0.2.7", Some("documentation"));
+        check("192.168.1.1", Some("private"));
+        check("198.19.0.1", Some("benchmarking"));
+        check("198.51.100.7", Some("documentation"));
+        check("203.0.113.7", Some("documentation"));
+        check("224.0.0.1", Some("multicast"));
+        check("240.0.0.1", Some("reserved"));
+        check("255.255.255.255", Some("broadcast"));
+        check("::", Some("unspecified"));
+        check("::1", Some("loopback"));
+        check("fc00::1", Some("private"));
+        check("fe80::1", Some("link-local"));
+        check("ff02::1", Some("multicast"));
+        check("2001:db8::1", Some("documentation"));
+        check("3fff::1", Some("documentation"));
+        check("100::1", Some("discard"));
+        check("64:ff9b:1::1", Some("nat64"));
+        check("4000::1", Some("reserved"));
+    }
+
+    #[test]
+    fn global_unicast_is_somebodys() {
+        check("100.63.255.255", None);
+        check("100.128.0.0", None);
+        check("172.32.0.1", None);
+        check("192.0.1.1", None);
+        check("223.255.255.255", None);
+        check("2600::1", None);
+    }
+
+    #[test]
+    fn embedded_addresses_are_judged_too() {
+        check("::ffff:10.0.0.1", Some("private"));
+        check("::ffff:223.0.0.1", None);
+        check("::127.0.0.1", Some("loopback"));
+        check("::ffff:0:127.0.0.1", Some("loopback"));
+        check("64:ff9b::10.0.0.1", Some("private"));
+        check("64:ff9b::223.0.0.1", Some("nat64"));
+        check("2002:7f00:1::", Some("loopback"));
+        check("2002:df00:1::", None);
+        check("2001:0:df00:1::f5ff:fffe", Some("private"));
+        check("2001:0:df00:1::20ff:fffe", Some("teredo"));
+        check("2600::5efe:10.0.0.1", Some("private"));
+        check("2600::200:5efe:10.0.0.1", Some("private"));
+    }
+
+    #[test]
+    fn special_names_are_told_with_their_use() {
+        let check = |domain: &str, expected: Option<(&str, bool)>| {
+            let special = special_use_name(domain).map(|special| (special.name(), special.is_documentation()));
+            assert_eq!(special, expected, "{domain}");
+        };
+        check("evil.example", Some(("example", true)));
+        check("example", Some(("example", true)));
+        check("www.example.com", Some(("example.com", true)));
+        check("notexample.com", None);
+        check("a.test", Some(("test", true)));
+        check("a.invalid", Some(("invalid", true)));
+        check("printer.local", Some(("local", false)));
+        check("home.arpa", Some(("arpa", false)));
+        check("abc.onion", Some(("onion", false)));
+        check("localhost", Some(("localhost", false)));
+        check("example.de", None);
+    }
+
+    #[test]
+    fn suffixes_are_where_others_register() {
+        for suffix in ["com", "co.uk", "github.io"] {
+            assert!(is_public_suffix(suffix), "{suffix}");
+            assert_eq!(registrable_domain(suffix), None, "{suffix}");
+        }
+        assert!(!is_public_suffix("uk.com.example"));
+        assert_eq!(registrable_domain("a.b.example.co.uk"), Some("example.co.uk"));
+        assert_eq!(registrable_domain("a.github.io"), Some("a.github.io"));
+    }
+
+    #[test]
+    fn a_zone_holds_whole_labels() {
+        assert!(is_within("example.com", "example.com"));
+        assert!(is_within("a.example.com", "example.com"));
+        assert!(!is_within("notexample.com", "example.com"));
+        assert!(!is_within("example.com", "a.example.com"));
+        assert!(!is_within("example.com", ""));
+    }
 }

@@ -108,7 +108,7 @@ pub fn lenient_ipv4(text: &str) -> Option<Ipv4Addr> {
 fn name_at(refanged: &Refanged<'_>, spelled: &str, start: usize) -> Option<HostFound> {
     let bare = spelled.trim_start_matches('-');
     let start = start + (spelled.len() - bare.len());
-    let bare = bare.trim_end_matches(['-', '_', '.']);
+    let bare = unglued(bare.trim_end_matches(['-', '_', '.']));
     let (_, tld) = bare.rsplit_once('.')?;
     if tld.is_ascii() && !tld.bytes().all(|b| b.is_ascii_alphabetic()) && !judge::is_punycode(tld) {
         return None;
@@ -121,6 +121,21 @@ fn name_at(refanged: &Refanged<'_>, spelled: &str, start: usize) -> Option<HostF
         start,
         end,
     })
+}
+
+/// Without what an author glued to a name: `evil.com-hosted`, `evil.com.Then`.
+fn unglued(name: &str) -> &str {
+    let Some((rest, last)) = name.rsplit_once('.') else { return name };
+    if let Some((tld, glued)) = last.split_once('-')
+        && judge::is_plain_tld(tld)
+        && !judge::is_punycode(last)
+    {
+        return name.get(..name.len() - glued.len() - 1).unwrap_or(name);
+    }
+    let is_sentence =
+        last.starts_with(|c: char| c.is_ascii_uppercase()) && last.contains(|c: char| c.is_ascii_lowercase());
+    let is_name = rest.rsplit_once('.').is_some_and(|(_, tld)| judge::is_plain_tld(tld));
+    if is_sentence && is_name { rest } else { name }
 }
 
 /// Where a name starts whose first label is glued to text of a script without spaces.

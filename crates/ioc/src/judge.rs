@@ -198,7 +198,12 @@ const CODE_NAMES: [&str; 62] = [
 const REVERSED: [&str; 8] = ["com", "org", "net", "io", "edu", "gov", "android", "androidx"];
 
 /// Top-level domains that no piece of code ends in.
-const PLAIN_TLDS: [&str; 8] = ["com", "org", "net", "edu", "gov", "mil", "onion", "biz"];
+const PLAIN_TLDS: [&str; 9] = ["com", "org", "net", "edu", "gov", "mil", "onion", "biz", "example"];
+
+/// True for a top-level domain after which something else may be glued to a name.
+pub fn is_plain_tld(label: &str) -> bool {
+    PLAIN_TLDS.contains(&label)
+}
 
 /// Names of one's own network, and names that cannot exist: nobody's indicator unless written as one.
 const LOCAL_TLDS: [&str; 11] =
@@ -316,8 +321,11 @@ fn is_code(text: &str, name: &Name<'_>, tld: &str) -> bool {
         || byte(text, name.end) == b'('
         || byte_before(text, name.start) == b'$'
         || (is_pair && is_one_of(first, &CODE_NAMES))
+        // The columns of `SELECT a.id, b.name`; those who own `x.com` and `t.me` are in short zones.
+        || (is_pair && first.len() == 1 && (tld.len() > 2 || tld == "id"))
         || (!is_pair && tld.len() > 2 && is_one_of(first, &REVERSED))
-        || (is_pair && first.bytes().all(|b| b.is_ascii_digit()) && UNIT_TLDS.contains(&tld))
+        || (UNIT_TLDS.contains(&tld)
+            && name.spelled.bytes().take(name.spelled.len() - last.len()).all(|b| b.is_ascii_digit() || b == b'.'))
         || is_one_of(word_before(text, name.start), &CODE_WORDS)
 }
 

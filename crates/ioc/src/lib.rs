@@ -14,6 +14,7 @@ mod observable;
 mod parse;
 mod refang;
 mod scan;
+mod spelled;
 mod text;
 mod wrapped;
 

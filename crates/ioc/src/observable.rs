@@ -343,3 +343,133 @@ impl fmt::Debug for Observable {
         write!(f, "{} {}", self.kind, self.defanged())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Hashes, Observable, ObservableType};
+    use crate::ParseError;
+
+    const MD5: &str = "0123456789abcdef0123456789abcdef";
+    const SHA256: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn check(kind: &str, text: &str, expected: Result<&str, ParseError>) {
+        let parsed = Observable::parse(kind.parse().unwrap(), text);
+        assert_eq!(parsed.as_ref().map(Observable::value).map_err(|error| *error), expected, "{text:?}");
+    }
+
+    #[test]
+    fn values_are_canonical() {
+        check("ipv4-addr", "192.0.2.7", Ok("192.0.2.7"));
+        check("ipv6-addr", "2001:0DB8:0:0:0:0:0:1", Ok("2001:db8::1"));
+        check("domain-name", "WWW.Evil.Example.", Ok("www.evil.example"));
+        check("domain-name", "b\u{fc}cher.example", Ok("xn--bcher-kva.example"));
+        check("domain-name", "_dmarc.evil.example", Ok("_dmarc.evil.example"));
+        check("domain-name", "evil.github.io", Ok("evil.github.io"));
+        check("url", "HTTPS://Evil.Example:443/a/../b?c#d", Ok("https://evil.example/b?c#d"));
+        check("url", "http://user:pass@evil.example", Ok("http://user:pass@evil.example/"));
+        check("url", "sftp://evil.example:443/a", Ok("sftp://evil.example:443/a"));
+        check("email-addr", "User@Evil.Example", Ok("User@evil.example"));
+        check("file", "0123456789ABCDEF0123456789ABCDEF", Ok(MD5));
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        check("ipv4-addr", "192.0.2.07", Err(ParseError::NotIpv4));
+        check("ipv6-addr", "192.0.2.7", Err(ParseError::NotIpv6));
+        check("domain-name", "example", Err(ParseError::SingleLabel));
+        check("domain-name", "co.uk", Err(ParseError::PublicSuffix));
+        check("domain-name", "evil.nope", Err(ParseError::UnknownSuffix));
+        check("domain-name", "e vil.example", Err(ParseError::NotAName));
+        check("domain-name", "-evil.example", Err(ParseError::NotAName));
+        check("url", "evil.example/a", Err(ParseError::NotAUrl));
+        check("url", "javascript://evil.example/a", Err(ParseError::UnsupportedScheme));
+        check("email-addr", "evil.example", Err(ParseError::NotAnEmail));
+        check("file", "0123", Err(ParseError::NotADigest));
+        assert!("artifact".parse::<ObservableType>().is_err());
+    }
+
+    #[test]
+    fn anything_is_parsed_as_what_it_is() {
+        let check =
+            |text: &str, expected: &str| assert_eq!(Observable::parse_any(text).unwrap().key(), expected, "{text:?}");
+        check("192.0.2.7", "ipv4-addr#192.0.2.7");
+        check("::ffff:192.0.2.7", "ipv4-addr#192.0.2.7");
+        check("2001:db8::1", "ipv6-addr#2001:db8::1");
+        check("evil.example", "domain-name#evil.example");
+        check("https://user@evil.example", "url#https://user@evil.example/");
+        check("user@evil.example", "email-addr#user@evil.example");
+        check(MD5, "file#md5:0123456789abcdef0123456789abcdef");
+    }
+
+    #[test]
+    fn a_key_names_long_values_by_their_digest() {
+        let url = |length: usize| {
+            let start = "http://evil.example/";
+            Observable::parse(ObservableType::Url, &format!("{start}{}", "a".repeat(length - start.len()))).unwrap()
+        };
+        assert_eq!(url(512).key().len(), 516);
+        assert_eq!(url(513).key().len(), "url#sha256=".len() + 64);
+        assert_ne!(url(513).key(), url(514).key());
+    }
+
+    #[test]
+    fn nothing_shown_can_be_clicked() {
+        let check = |text: &str, expected: &str| {
+            let observable = Observable::parse_any(text).unwrap();
+            assert_eq!(observable.defanged(), expected);
+            assert_eq!(observable.to_string(), expected);
+            assert_eq!(format!("{observable:?}"), format!("{} {expected}", observable.kind()));
+        };
+        check("192.0.2.7", "192[.]0[.]2[.]7");
+        check("2001:db8::1", "2001[:]db8[:][:]1");
+        check("evil.example", "evil[.]example");
+        check("https://evil.example/a", "hxxps://evil[.]example/a");
+        check("https://evil.example/a.php?u=http://b.example", "hxxps://evil[.]example/a[.]php?u=hxxp://b[.]example");
+        check("user@evil.example", "user[@]evil[.]example");
+        check(MD5, MD5);
+    }
+
+    #[test]
+    fn urls_and_mails_have_hosts() {
+        let check = |text: &str, expected: Option<&str>| {
+            let host = Observable::parse_any(text).unwrap().host();
+            assert_eq!(host.map(|host| host.key()).as_deref(), expected, "{text:?}");
+        };
+        check("https://user:pass@evil.example:8443/a@b", Some("domain-name#evil.example"));
+        check("http://192.0.2.7/", Some("ipv4-addr#192.0.2.7"));
+        check("http://[2001:db8::1]:80/", Some("ipv6-addr#2001:db8::1"));
+        check("http://localhost/", None);
+        check("user@evil.example", Some("domain-name#evil.example"));
+        check("user@[192.0.2.7]", Some("ipv4-addr#192.0.2.7"));
+        check("evil.example", None);
+    }
+
+    #[test]
+    fn a_file_is_named_by_its_strongest_digest() {
+        let file = Observable::file(Hashes { md5: Some(MD5.to_uppercase()), sha256: Some(SHA256.into()), sha1: None })
+            .unwrap();
+        assert_eq!(file.value(), SHA256);
+        assert_eq!(file.hashes().md5.as_deref(), Some(MD5));
+        assert_eq!(Observable::file(Hashes::default()), None);
+        assert_eq!(Observable::file(Hashes { md5: Some(SHA256.into()), ..Hashes::default() }), None);
+    }
+
+    #[test]
+    fn documents_are_canonicalised_on_the_way_in() {
+        let read = |json: &str| serde_json::from_str::<Observable>(json).map_err(|error| error.to_string());
+        let written = |json: &str| serde_json::to_string(&read(json).unwrap()).unwrap();
+        let address = r#"{"type":"ipv4-addr","value":"192.0.2.7"}"#;
+        assert_eq!(written(address), address);
+        assert_eq!(
+            written(r#"{"type":"domain-name","value":"Evil.Example."}"#),
+            r#"{"type":"domain-name","value":"evil.example"}"#
+        );
+        let file = format!(r#"{{"type":"file","value":"{SHA256}","hashes":{{"md5":"{MD5}","sha256":"{SHA256}"}}}}"#);
+        assert_eq!(written(&file), file);
+        assert!(read(r#"{"type":"ipv4-addr","value":"evil"}"#).is_err());
+        assert!(read(&format!(r#"{{"type":"file","value":"{MD5}","hashes":{{"sha256":"{SHA256}"}}}}"#)).is_err());
+        assert!(
+            read(&format!(r#"{{"type":"url","value":"http://evil.example/","hashes":{{"md5":"{MD5}"}}}}"#)).is_err()
+        );
+    }
+}

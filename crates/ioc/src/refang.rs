@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memmem;
-
 use crate::text::{
     byte, byte_before, char_at, char_before, has_word, is_label_byte, is_label_char, is_unspaced, piece, skip,
     skip_back,
@@ -405,46 +403,115 @@ fn has_table_head(text: &str) -> bool {
     is_head && columns(head) > 0 && columns(row) >= columns(head)
 }
 
-/// Spelled out between spaces, `name AT evil DOT example`: put in brackets, so that [`Refanged`] undoes it.
-///
-/// `DOT` counts only after an at sign or beside another one, `AT` only before a dotted name: a shouted sentence has both words.
-pub fn bracket_words(text: &str) -> Cow<'_, str> {
-    let bytes = text.as_bytes();
-    let words: Vec<(usize, bool)> = memmem::find_iter(bytes, " DOT ")
-        .map(|at| (at, true))
-        .chain(memmem::find_iter(bytes, " AT ").map(|at| (at, false)))
-        .chain(memmem::find_iter(bytes, " At ").map(|at| (at, false)))
-        .collect();
-    if words.is_empty() {
-        return Cow::Borrowed(text);
+#[cfg(test)]
+mod tests {
+    use super::Refanged;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(Refanged::new(text).text(), expected, "{text:?}");
     }
-    let mut words = words;
-    words.sort_unstable();
-    let mut out = String::with_capacity(text.len());
-    let mut copied = 0;
-    for (index, (at, is_dot)) in words.iter().copied().enumerate() {
-        let word_end = at + if is_dot { 4 } else { 3 };
-        let before = skip_back(text, at, copied, |b| b == b' ');
-        let after = skip(text, word_end, WRAPPING_MAX, |b| b == b' ');
-        let label_end = skip(text, after, 64, is_label_byte);
-        let next_is_dot = words
-            .get(index + 1)
-            .is_some_and(|(next, is_dot)| *is_dot && label_end == skip_back(text, *next, copied, |b| b == b' '));
-        let is_meant = if is_dot {
-            let word_start = skip_back(text, before, copied, |b| is_label_byte(b) || b == b'.' || b == b'@');
-            next_is_dot || piece(text, word_start, before).contains('@') || (out.ends_with(']') && copied == word_start)
-        } else {
-            let name_start = skip_back(text, before, copied, is_label_byte);
-            let is_shouted = !piece(text, name_start, before).bytes().any(|b| b.is_ascii_lowercase());
-            let is_dotted = byte(text, label_end) == b'.' && is_label_byte(byte(text, label_end + 1));
-            next_is_dot || (is_dotted && !is_shouted && piece(text, at, word_end) == " AT")
-        };
-        if is_meant && before > copied && label_end > after && is_label_byte(byte_before(text, before)) {
-            out.push_str(piece(text, copied, before));
-            out.push_str(if is_dot { "[.]" } else { "[@]" });
-            copied = after;
+
+    #[test]
+    fn brackets_of_any_kind_are_undone() {
+        for text in [
+            "evil[.]example",
+            "evil(.)example",
+            "evil{.}example",
+            "evil<.>example",
+            "evil[[.]]example",
+            "evil [.] example",
+            "evil\\[.\\]example",
+            "evil].[example",
+            "evil{.{example",
+            "evil[dot]example",
+            "evil (DOT) example",
+            "evil[punto]example",
+            "evil  [[[[ [ [ [ dot )]) example",
+        ] {
+            check(text, "evil.example");
         }
     }
-    out.push_str(piece(text, copied, text.len()));
-    Cow::Owned(out)
+
+    #[test]
+    fn half_brackets_are_undone() {
+        for text in ["evil[.example", "evil.]example", "evil.[example", "evil}.example", "evil.)example"] {
+            check(text, "evil.example");
+        }
+        check("192[.0.]2[.7", "192.0.2.7");
+        check("a[.]b [.example", "a.b.example");
+    }
+
+    #[test]
+    fn other_dots_and_escapes_are_undone() {
+        for text in [
+            "evil\\.example",
+            "evil^.example",
+            "evil\u{2024}example",
+            "evil\u{3002}example",
+            "evil\u{ff0e}example",
+            "evil\u{ff61}example",
+            "evil\u{200b}.example",
+            "ev\u{ad}il[.]example",
+            "evil&#46;example",
+            "evil&period;example",
+            "evil\\u002eexample",
+            "evil\\x2Eexample",
+        ] {
+            check(text, "evil.example");
+        }
+    }
+
+    #[test]
+    fn separators_and_at_signs_are_undone() {
+        check("https[:]//evil.example[:]8443[/]a", "https://evil.example:8443/a");
+        check("https[://]evil.example", "https://evil.example");
+        check("https[://evil.example", "https://evil.example");
+        check("https:[//]evil.example", "https://evil.example");
+        check("https[:][/][/]evil.example", "https://evil.example");
+        check("https<:>//evil.example", "https://evil.example");
+        check("2001[:]db8[::]1", "2001:db8::1");
+        check("2001[:]db8[:][:]1", "2001:db8::1");
+        check("user[@]evil.example", "user@evil.example");
+        check("user (at) evil.example", "user@evil.example");
+        check("user<at>evil.example", "user@evil.example");
+        check("dash[-]ed.example", "dash-ed.example");
+        check("[www].evil.example", "www.evil.example");
+    }
+
+    #[test]
+    fn code_and_prose_stay_as_they_are() {
+        for text in [
+            "f(x).name",
+            "list[0].id",
+            "x.(string)",
+            "[dbo].[table]",
+            "[text](.evil)",
+            "see evil.example). Then",
+            "a[:]",
+            "<b>.</b>",
+            "(.net)",
+            "https://[2001:db8::5]:8080/x",
+            "cdn.<removed>.example",
+            "a[i].b",
+            "http://evil.example/a]b",
+            "\u{4f8b}\u{3002}\u{4f8b}",
+            "a\\b",
+        ] {
+            check(text, text);
+        }
+    }
+
+    #[test]
+    fn what_was_defanged_is_marked() {
+        let refanged = Refanged::new("good.example evil[.]example");
+        assert!(!refanged.is_marked(0, 12));
+        assert!(refanged.is_marked(13, 25));
+    }
+
+    #[test]
+    fn a_table_is_told_by_its_first_line() {
+        assert!(Refanged::new("value,type\nhttp://evil.example/a,url\n").is_table());
+        assert!(!Refanged::new("http://evil.example/a,b\nhttp://evil.example/c,d\n").is_table());
+        assert!(!Refanged::new("Hello, you\nthere").is_table());
+    }
 }

@@ -111,25 +111,21 @@ fn query_value<'a>(path: &'a str, name: &str) -> Option<&'a str> {
 pub fn percent_decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    loop {
-        match rest {
-            [b'%', high, low, after @ ..] => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    decoded.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => {
-                    decoded.push(b'%');
-                    rest = rest.get(1..).unwrap_or_default();
-                }
-            },
-            [first, after @ ..] => {
-                decoded.push(*first);
-                rest = after;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        let escape = match after {
+            [high, low, ..] if *first == b'%' => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        match escape {
+            Some((high, low)) => {
+                decoded.push(high << 4 | low);
+                rest = after.get(2..).unwrap_or_default();
             }
-            [] => return String::from_utf8_lossy(&decoded).into_owned(),
+            None => decoded.push(*first),
         }
     }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 fn base64_text(text: &str) -> Option<String> {
@@ -171,4 +167,55 @@ fn proofpoint_v3(path: &str) -> Option<String> {
 fn run_length(letter: char) -> Option<usize> {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     ALPHABET.find(letter).map(|at| at + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unwrap;
+
+    fn check(url: &str, expected: Option<&str>) {
+        let inner = unwrap(url);
+        assert_eq!(inner.as_ref().map(crate::Observable::value), expected, "{url}");
+    }
+
+    #[test]
+    fn rewritten_links_are_undone() {
+        for url in [
+            "https://nam12.safelinks.protection.outlook.com/?url=http%3A%2F%2Fevil.example%2Fa&data=05",
+            "https://urldefense.proofpoint.com/v1/url?u=http://evil.example/a&k=x",
+            "https://urldefense.proofpoint.com/v2/url?u=http-3A__evil.example_a&d=DwIF",
+            "https://urldefense.com/v3/__http://evil.example/a__;!!Abc!def$",
+            "https://urldefense.com/v3/__http:/evil.example/a__;!!Abc!def$",
+            "https://protect2.fireeye.com/v1/url?k=0&q=1&u=http%3A%2F%2Fevil.example%2Fa",
+            "https://secure-web.cisco.com/1abcDEF/http%3A%2F%2Fevil.example%2Fa",
+            "https://linkprotect.cudasvc.com/url?a=http%3a%2f%2fevil.example%2fa&c=E",
+            "https://eu-central-1.protection.sophos.com/?d=evil.example&u=aHR0cDovL2V2aWwuZXhhbXBsZS9h&i=x",
+            "https://url.avanan.click/v2/___http://evil.example/a___.YXAz",
+            "https://www.google.com/url?q=http://evil.example/a&sa=D",
+            "https://www.bing.com/ck/a?!&p=x&u=a1aHR0cDovL2V2aWwuZXhhbXBsZS9h&ntb=1",
+            "https://l.facebook.com/l.php?u=http%3A%2F%2Fevil.example%2Fa&h=x",
+            "https://href.li/?http://evil.example/a",
+        ] {
+            check(url, Some("http://evil.example/a"));
+        }
+    }
+
+    #[test]
+    fn proofpoint_puts_replaced_characters_behind_the_link() {
+        check("https://urldefense.com/v3/__https://evil.example/a*b*c__;Iy8!!A!d$", Some("https://evil.example/a#b/c"));
+        check("https://urldefense.com/v3/__https://evil.example/a**Ab__;Lys!!A!d$", Some("https://evil.example/a/+b"));
+    }
+
+    #[test]
+    fn only_the_real_host_wraps() {
+        for url in [
+            "https://evil.example/?next=https://nam12.safelinks.protection.outlook.com/?url=http%3A%2F%2Fgood.example",
+            "https://safelinks.protection.outlook.com.evil.example/?url=http%3A%2F%2Fgood.example",
+            "https://notsafelinks.protection.outlook.com/?url=http%3A%2F%2Fgood.example",
+            "https://www.google.com/search?q=http://good.example",
+            "https://www.google.com/url?q=nothing",
+        ] {
+            check(url, None);
+        }
+    }
 }

@@ -24,6 +24,14 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
+impl Request {
+    /// What follows the host, as it stands in the request line.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        &self.url[url::Position::BeforePath..url::Position::AfterQuery]
+    }
+}
+
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();

@@ -184,6 +184,7 @@ fn whole_numbers(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -196,7 +197,10 @@ mod tests {
         };
         check("$sum(body.a)", json!(6));
         check("body.missing", Value::Null);
-        check(r#"{"verdict": body.a[0] = 1 ? "malicious" : "unknown", "score": 5 / 2}"#, json!({"verdict": "malicious", "score": 2.5}));
+        check(
+            r#"{"verdict": body.a[0] = 1 ? "malicious" : "unknown", "score": 5 / 2}"#,
+            json!({"verdict": "malicious", "score": 2.5}),
+        );
         check(r#"body.t & "/" & body.a[1] & body.missing & body.n"#, json!("x/2null"));
         check(r#"$join(body.a.$string($), ", ")"#, json!("1, 2, 3"));
         check("body.`hashlookup:trust` > 50", json!(true));
@@ -248,6 +252,17 @@ mod tests {
         check("$map(a, function($x) { $x + 1 })");
         check("($f := function($x) { $f($x + 1) }; $f(0))");
         check("($f := function($x) { 1 + $f($x + 1) }; $f(0))");
+    }
+
+    proptest! {
+        #[test]
+        fn no_expression_panics(
+            source in r#"(\$(sum|map|string|join|eval|x)?|[a-z]|[0-9]|[\[\](){}.,:;?=<>&|@#%^~*/+'"` \\-]|:=|~>|function|and|in|\\PC){0,24}"#
+        ) {
+            if let Ok(expression) = Expression::compile(&source) {
+                let _ = expression.evaluate(&json!({ "a": [1, "x", null, { "b": [[2]] }], "x": { "a": -1 } }));
+            }
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Comp
         Ok((policy, text)) if complaints.is_empty() => {
             let bundle = Bundle::new(policy, providers, targets);
             let file = project.name_of(&policy_path);
-            complaints.extend(bundle.faults().into_iter().map(|fault| locate(&file, &text, fault)));
+            complaints.extend(bundle.faults().into_iter().map(|fault| locate(&file, &text, &fault)));
             if complaints.is_empty() { Ok(bundle) } else { Err(Complaints(complaints)) }
         }
         Ok(_) => Err(Complaints(complaints)),
@@ -168,8 +168,8 @@ fn each<T>(
 }
 
 /// A fault such as `policy: review.levels[0].approvers: nobody` with the line of the key that it names.
-fn locate(file: &str, yaml: &str, fault: String) -> Complaint {
-    let message = fault.strip_prefix("policy: ").map_or(fault.clone(), str::to_owned);
+fn locate(file: &str, yaml: &str, fault: &str) -> Complaint {
+    let message = fault.strip_prefix("policy: ").unwrap_or(fault).to_owned();
     let path = message.split(':').next().unwrap_or_default();
     let keys: Vec<&str> = path.split('.').map(|key| key.split('[').next().unwrap_or(key)).collect();
     Complaint { file: file.to_owned(), line: line_of(yaml, &keys), message }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_fault_is_found_in_the_line_of_its_key() {
         let yaml = "schema: policy/1\nown:\n  domains: []\nreview:\n  levels: []\n  deadline_minutes:\n    low: 0\n";
-        let check = |fault: &str, line| assert_eq!(locate("p.yaml", yaml, fault.to_owned()).line, line, "{fault}");
+        let check = |fault: &str, line| assert_eq!(locate("p.yaml", yaml, fault).line, line, "{fault}");
         check("policy: review.deadline_minutes.low: not within 1 and 10080", 7);
         check("policy: review.levels[0].approvers: nobody", 5);
         check("policy: review.deadline_minutes.high: missing", 6);

@@ -1,3 +1,195 @@
-//! `cargo xtask`.
+//! `cargo xtask`: reads the command line, runs the command, and turns its end into an exit code.
 
-fn main() {}
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+use xtask::{check, demo, diagram, extract_command, package, project::Project, publish, replay, term, test};
+
+/// The playbook's command line.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    before_help = "Examples:\n  cargo xtask demo                      a phishing mail, all the way, on this machine\n  \
+                   cargo xtask demo --decide approve     the same, and the analyst is played too\n  \
+                   cargo xtask test                      every test\n  \
+                   cargo xtask replay receipt.json --explain",
+    after_help = "Exit codes: 0 in order, 1 an error, 2 something was found that needs attention.\n\
+                  Colours: NO_COLOR=1 turns them off. Data goes to standard output, messages to standard error."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one mail through the whole playbook on the local stack
+    #[command(before_help = "Examples:\n  cargo xtask demo\n  cargo xtask demo suspicious.eml --decide reject\n  \
+                             cargo xtask demo mail.eml --answers answers.yaml --decide approve --json\n  cargo xtask demo --down")]
+    Demo(Demo),
+    /// Run every test; installs what they need
+    Test {
+        /// Leaves out what needs the emulator or a browser
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Format, lints, docs, template, state machine, dependencies, spelling: the one gate
+    Check {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build every function for AWS into dist/<function>/bootstrap
+    Package {
+        /// The processor
+        #[arg(long, value_enum, default_value = "x86_64")]
+        arch: package::Architecture,
+    },
+    /// Check or publish the configuration in playbook/
+    #[command(subcommand)]
+    Config(Config),
+    /// Set a secret of a deployment
+    #[command(subcommand)]
+    Secret(Secret),
+    /// Reach the verdicts of a receipt again, and say whether they are the same
+    #[command(before_help = "Examples:\n  cargo xtask replay receipt.json\n  aws s3 cp s3://BUCKET/KEY - | cargo xtask replay - --explain")]
+    Replay {
+        /// A receipt, or receipts one a line; - reads standard input
+        receipt: String,
+        /// Every lookup, and the rules in words
+        #[arg(long)]
+        explain: bool,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find every indicator in a text or a mail
+    #[command(before_help = "Examples:\n  cargo xtask extract mail.eml\n  pbpaste | cargo xtask extract - --json\n  \
+                             cargo xtask extract --jsonl <texts.jsonl >found.jsonl")]
+    Extract(Extract),
+    /// Show the state machine as a Mermaid flowchart
+    Diagram {
+        /// Writes it into README.md
+        #[arg(long)]
+        write: bool,
+    },
+}
+
+#[derive(Args)]
+struct Demo {
+    /// A mail as .eml; a phish of ours when absent
+    file: Option<PathBuf>,
+    /// What the sources answer, as YAML: `observable: {provider: answer}`
+    #[arg(long)]
+    answers: Option<PathBuf>,
+    /// Plays the analyst through the real page
+    #[arg(long, value_enum)]
+    decide: Option<demo::Decide>,
+    /// One JSON record on standard output, and nothing else there
+    #[arg(long)]
+    json: bool,
+    /// Leaves the stack up when the incident has ended
+    #[arg(long)]
+    keep: bool,
+    /// Ends a stack that a demo has left up
+    #[arg(long, exclusive = true)]
+    down: bool,
+}
+
+#[derive(Subcommand)]
+enum Config {
+    /// Check playbook/ and list what it holds
+    Check {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the configuration into a deployment's evidence bucket, and print its digest
+    #[command(before_help = "Example:\n  cargo xtask config publish --bucket ioc-evidence-123456789012")]
+    Publish {
+        /// The stack's evidence bucket, an output of the stack
+        #[arg(long)]
+        bucket: String,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Secret {
+    /// Set a provider's key, or a consumer's password; the value is read from standard input
+    #[command(before_help = "Examples:\n  cargo xtask secret set abuseipdb --stack ioc\n  \
+                             openssl rand -hex 24 | cargo xtask secret set firewall-1 --stack ioc --consumer")]
+    Set {
+        /// The id that the provider's manifest names, or the consumer's name
+        id: String,
+        /// The stack's name
+        #[arg(long, default_value = "ioc")]
+        stack: String,
+        /// A consumer of the block lists instead of a provider
+        #[arg(long)]
+        consumer: bool,
+    },
+}
+
+#[derive(Args)]
+struct Extract {
+    /// A text, or a mail ending in .eml; - reads standard input
+    #[arg(required_unless_present = "jsonl")]
+    file: Option<String>,
+    /// Reads {"id","text"} lines from standard input, writes {"id","found"} lines
+    #[arg(long, conflicts_with = "file")]
+    jsonl: bool,
+    /// One JSON document on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something was found that needs attention.
+const FINDINGS: u8 = 2;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FINDINGS),
+        Err(error) => {
+            term::message(&format!("{} {error:#}", term::coloured("error:", anstyle::AnsiColor::Red)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command; false when it found something.
+async fn run(command: Command) -> Result<bool> {
+    if let Command::Extract(Extract { jsonl: true, .. }) = command {
+        let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
+        extract_command::lines(std::io::BufReader::with_capacity(1 << 20, input), std::io::BufWriter::with_capacity(1 << 20, output))?;
+        return Ok(true);
+    }
+    let project = Project::find()?;
+    match command {
+        Command::Demo(Demo { down: true, .. }) => demo::down(&project),
+        Command::Demo(Demo { file, answers, decide, json, keep, .. }) => {
+            let options = demo::Options { file, answers, decide, json, keep };
+            if !demo::run(&project, &options).await? {
+                bail!("the incident was not brought to its end");
+            }
+        }
+        Command::Test { fast } => return test::run(&project, fast).await,
+        Command::Check { json } => return check::run(&project, json),
+        Command::Package { arch } => package::functions(&project, arch)?,
+        Command::Config(Config::Check { json }) => publish::check(&project, json)?,
+        Command::Config(Config::Publish { bucket, json }) => publish::publish(&project, &bucket, json)?,
+        Command::Secret(Secret::Set { id, stack, consumer }) => publish::set_secret(&project, &stack, &id, consumer)?,
+        Command::Replay { receipt, explain, json } => return replay::receipts(&receipt, explain, json),
+        Command::Extract(Extract { file, json, .. }) => {
+            extract_command::file(&project, file.as_deref().unwrap_or("-"), json)?;
+        }
+        Command::Diagram { write } => diagram::run(&project, write)?,
+    }
+    Ok(true)
+}

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{extract_command::word, term};
 
-/// Replays a receipt from a file, or from standard input for `-`. False when the rule gives another verdict today.
-pub fn receipt(path: &str, explain: bool, json: bool) -> Result<bool> {
+/// Replays every receipt of a file, or of standard input for `-`. False when the rule gives another verdict today.
+pub fn receipts(path: &str, explain: bool, json: bool) -> Result<bool> {
     let bytes = if path == "-" {
         let mut bytes = vec![];
         std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)?;
@@ -15,21 +15,32 @@ pub fn receipt(path: &str, explain: bool, json: bool) -> Result<bool> {
     } else {
         std::fs::read(path).with_context(|| format!("{path} cannot be read"))?
     };
-    let receipt = Receipt::parse(&bytes).with_context(|| format!("{path} cannot be replayed"))?;
-    let (verdict, differences) = receipt.replay();
-    if json {
-        let told = json!({
-            "observable": receipt.facts.observable,
-            "verdict": verdict,
-            "rule": rule(verdict.rule),
-            "same": differences.is_empty(),
-            "differences": differences,
-        });
-        term::line(&serde_json::to_string_pretty(&told)?);
-    } else {
-        term::line(&human(&receipt, &verdict, &differences, explain));
+    let receipts = Receipt::parse(&bytes).with_context(|| format!("{path} cannot be replayed"))?;
+    let mut same = true;
+    let mut told = vec![];
+    for (number, receipt) in receipts.iter().enumerate() {
+        let (verdict, differences) = receipt.replay();
+        same &= differences.is_empty();
+        if json {
+            told.push(json!({
+                "incident_id": receipt.incident_id,
+                "observable": receipt.facts.observable,
+                "verdict": verdict,
+                "rule": rule(verdict.rule),
+                "same": differences.is_empty(),
+                "differences": differences,
+            }));
+        } else {
+            if number > 0 {
+                term::line("");
+            }
+            term::line(&human(receipt, &verdict, &differences, explain));
+        }
     }
-    Ok(differences.is_empty())
+    if json {
+        term::line(&serde_json::to_string_pretty(&json!({ "same": same, "receipts": told }))?);
+    }
+    Ok(same)
 }
 
 /// The rule that decided, in words.
@@ -120,7 +131,8 @@ fn explanation(receipt: &Receipt, verdict: &Verdict) -> String {
     text.push_str("holds decides:\n");
     for number in 1..=6_u8 {
         let mark = if number == verdict.rule { "→" } else { " " };
-        text.push_str(&format!("  {mark} {number}  {}\n", rule(number)));
+        text.push_str("  ");
+        text.push_str(&[mark, " ", &number.to_string(), "  ", rule(number), "\n"].concat());
     }
     text.trim_end().to_owned()
 }

@@ -6,6 +6,7 @@ pub mod egress;
 pub mod gate;
 mod lines;
 mod plan;
+mod slots;
 mod waiting;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tracing::info;
 
 use asking::Asking;
 use egress::Egress;
+use lines::Lines;
 use plan::Plan;
 
 /// What is kept back of the invocation's time, to save and store what is known.
@@ -98,10 +100,11 @@ pub async fn run(
     let chunk = chunk.get(..count.min(chunk.len())).unwrap_or_default();
     let bundle = Bundle::load(world.evidence, &incident.config_digest, account).await?;
 
+    let lines = Lines::open(&bundle, world.secrets).await;
+    let plan = Plan::of(chunk, &lines, world.clock.now());
     let budget = Duration::from_millis(bundle.policy.enrich.deadline_ms).min(remaining.saturating_sub(RESERVE));
     let owner = format!("{}-{offset}", incident_id.execution_name(run));
-    let asking = Asking::new(world, &bundle, owner, started + budget).await;
-    let plan = Plan::of(chunk, &asking);
+    let asking = Asking::new(world, &lines, &bundle.policy, owner, started + budget);
     let answers = asking.settle(plan.works()).await?;
     let observables = plan.collect(&answers);
 
@@ -109,12 +112,11 @@ pub async fn run(
     store(world.rows, world.evidence, (&incident_id, run, offset), &document).await?;
 
     let output = summary(&document.observables);
-    let tally = asking.tally();
     info!(
         incident.id = %incident_id,
         count = document.observables.len(),
         outcomes = document.observables.iter().map(|enriched| enriched.outcomes.len()).sum::<usize>(),
-        calls = tally.calls(),
+        calls = asking.calls(),
         cached = document.observables.iter().flat_map(|enriched| &enriched.outcomes).filter(|o| o.cached).count(),
         failed = document.observables.iter().flat_map(|enriched| &enriched.outcomes).filter(|o| o.outcome.is_failed()).count(),
         degraded = output.degraded,

@@ -86,10 +86,10 @@ impl<'a> Line<'a> {
         self.paused_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > now)
     }
 
-    /// Notes that the provider asked us to wait; true if that is news.
-    pub(crate) fn pause(&self, until: Timestamp) -> bool {
+    /// Notes that the provider asked us to wait; true if nobody knew of a wait yet.
+    pub(crate) fn pause(&self, now: Timestamp, until: Timestamp) -> bool {
         let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = paused.is_none_or(|known| known < until);
+        let is_news = paused.is_none_or(|known| known <= now);
         *paused = (*paused).max(Some(until));
         is_news
     }

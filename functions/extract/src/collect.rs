@@ -101,7 +101,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Notes an attached file under all its digests.
-    pub fn add_attachment(&mut self, hashes: Hashes, place: &str) {
+    pub fn add_attachment(&mut self, hashes: &Hashes, place: &str) {
         let Some(file) = Observable::file(hashes.clone()) else { return };
         for digest in [&hashes.md5, &hashes.sha1, &hashes.sha256].into_iter().flatten() {
             self.attachments.insert(digest.clone(), hashes.clone());

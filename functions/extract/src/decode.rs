@@ -78,13 +78,14 @@ pub fn text<'a>(bytes: &'a [u8], charset: Option<&str>) -> Cow<'a, str> {
     if let Some(rest) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         return String::from_utf8_lossy(rest);
     }
-    if bytes.starts_with(b"\xff\xfe") {
-        return named("utf-16le", &bytes[2..]);
-    }
-    if bytes.starts_with(b"\xfe\xff") {
-        return named("utf-16be", &bytes[2..]);
-    }
     let charset = charset.map(|name| name.trim().trim_matches(['"', '\'']).to_ascii_lowercase()).unwrap_or_default();
+    for (mark, wide) in [(b"\xff\xfe", "utf-16le"), (b"\xfe\xff", "utf-16be")] {
+        if let Some(rest) = bytes.strip_prefix(mark) {
+            let text = named(wide, rest);
+            // Browsers obey the mark, mail programs the charset: a mark alone must not hide what these show.
+            return if charset.starts_with("utf-16") { text } else { Cow::Owned(format!("{text}\n{}", String::from_utf8_lossy(rest))) };
+        }
+    }
     match charset.as_str() {
         "" | "utf-8" | "utf8" | "us-ascii" | "ascii" | "iso-8859-1" | "windows-1252" | "latin1" => guessed(bytes),
         name => named(name, bytes),
@@ -138,7 +139,8 @@ mod tests {
     #[test]
     fn text_is_read_in_its_charset() {
         let check = |bytes: &[u8], charset: Option<&str>, expected: &str| assert_eq!(text(bytes, charset), expected);
-        check(b"\xff\xfea\0b\0", None, "ab");
+        check(b"\xff\xfea\0b\0", Some("UTF-16"), "ab");
+        check(b"\xff\xfea\0", None, "a\na\0");
         check(b"a\0b\0c\0d\0e\0f\0g\0h\0i\0j\0k\0l\0", Some("utf-8"), "abcdefghijkl");
         check(b"Gr\xfc\xdfe", Some("iso-8859-1"), "Grüße");
         check("Grüße".as_bytes(), Some("iso-8859-1"), "Grüße");

@@ -38,7 +38,7 @@ struct Page {
 impl Page {
     fn read(&mut self, html: &str, is_outermost: bool) {
         let mut tokens = Tokens::of(html);
-        while let Some(token) = tokens.next() {
+        for token in tokens.by_ref() {
             match token {
                 Token::Text(text) => {
                     let text = decode_entities(text);

@@ -42,7 +42,6 @@ struct Walk<'c, 'g> {
 struct Level {
     /// Before every place: empty, or `message/1/`.
     prefix: String,
-    depth: usize,
     /// Mails directly inside this one.
     mails: usize,
     /// Content-IDs that its HTML shows.
@@ -60,7 +59,7 @@ impl Level {
 impl Walk<'_, '_> {
     fn mail(&mut self, raw: &[u8], depth: usize, prefix: &str) {
         let entity = Entity::of_mail(raw);
-        let mut level = Level { prefix: prefix.to_owned(), depth, mails: 0, shown: HashSet::new(), images: 0 };
+        let mut level = Level { prefix: prefix.to_owned(), mails: 0, shown: HashSet::new(), images: 0 };
         let Some(headers) = self.headers(&entity, &level) else { return };
         self.sender_and_subject(&headers, &level);
         for line in entity.stray_lines() {
@@ -68,7 +67,7 @@ impl Walk<'_, '_> {
         }
         self.part(&entity, &headers, &mut level, depth, "text/plain");
         if level.images > 0 {
-            let reason = format!("{} images that the HTML shows are no files", level.images);
+            let reason = format!("images that the HTML shows are not hashed: {}", level.images);
             self.collector.omit(&level.place("html"), reason);
         }
     }
@@ -118,7 +117,7 @@ impl Walk<'_, '_> {
             }
         }
         let subject = headers.subject().unwrap_or("");
-        if level.depth == 0 && level.prefix.is_empty() {
+        if level.prefix.is_empty() {
             self.collector.set_subject(subject);
         }
         self.collector.add_text(subject, &level.place("header:subject"));
@@ -128,13 +127,12 @@ impl Walk<'_, '_> {
         let media_type = headers.media_type().unwrap_or_else(|| untyped.to_owned());
         if media_type.starts_with("multipart/") {
             let boundary = headers.parameter("boundary").unwrap_or("");
-            match Pieces::of(entity.body, boundary) {
-                Some(pieces) => self.parts(pieces, &media_type, level, depth),
-                None => {
-                    self.collector.omit(&level.place("text"), "a multipart without its boundary was read as text");
-                    let content = decode::transfer(headers.transfer_encoding(), entity.body).unwrap_or(Cow::Borrowed(entity.body));
-                    text::add(&decode::text(&content, None), &level.place("text"), self.collector);
-                }
+            if let Some(pieces) = Pieces::of(entity.body, boundary) {
+                self.parts(pieces, &media_type, level, depth);
+            } else {
+                self.collector.omit(&level.place("text"), "a multipart without its boundary was read as text");
+                let content = decode::transfer(headers.transfer_encoding(), entity.body).unwrap_or(Cow::Borrowed(entity.body));
+                text::add(&decode::text(&content, None), &level.place("text"), self.collector);
             }
             return;
         }
@@ -210,7 +208,7 @@ impl Walk<'_, '_> {
             self.collector.omit(place, "an empty file");
             return;
         }
-        self.collector.add_attachment(attachment::hashes(content), place);
+        self.collector.add_attachment(&attachment::hashes(content), place);
         if form == Form::Opaque {
             let reason = format!("{} bytes of {}, hashed and not opened", content.len(), ioc::visible(media_type));
             self.collector.omit(place, reason);

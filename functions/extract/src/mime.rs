@@ -4,6 +4,12 @@
 
 use memchr::{memchr, memmem};
 
+/// Headers of which every mail has at least one.
+const KNOWN: [&str; 12] = [
+    "from", "to", "cc", "subject", "date", "received", "return-path", "delivered-to", "message-id", "mime-version", "content-type",
+    "reply-to",
+];
+
 /// Headers and body of a mail or a part.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Entity<'a> {
@@ -37,13 +43,19 @@ impl<'a> Entity<'a> {
         Self { headers: &raw[..end], body: &raw[end..] }
     }
 
-    /// Splits a whole mail: blank lines, a byte order mark or an mbox `From ` line may stand before it.
+    /// Splits a whole mail: blank lines, a byte order mark or an mbox `From ` line may stand before it. Without any header
+    /// that mails have, such as `Subject`, it is a plain text, whatever colons its lines hold.
     pub fn of_mail(raw: &'a [u8]) -> Self {
         let mut raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw).trim_ascii_start();
         if raw.starts_with(b"From ") || raw.starts_with(b">From ") {
             raw = &raw[line_end(raw, 0)..];
         }
-        Self::of(raw)
+        let entity = Self::of(raw);
+        let is_known = entity.headers.split(|byte| *byte == b'\n').any(|line| {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii_end();
+            KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        });
+        if is_known { entity } else { Self { headers: &[], body: raw } }
     }
 
     /// Lines among the headers that are none: mail programs differ on whether they are shown.
@@ -54,11 +66,11 @@ impl<'a> Entity<'a> {
     }
 }
 
-/// A field name, a colon: RFC 5322 §2.2, and white space before the colon (§4.5).
+/// A field name, a colon: RFC 5322 §2.2, and white space before the colon (§4.5). A URL is none.
 fn is_header(line: &[u8]) -> bool {
     let Some(colon) = memchr(b':', &line[..line.len().min(200)]) else { return false };
     let name = line[..colon].trim_ascii_end();
-    !name.is_empty() && name.iter().all(|byte| (33..=126).contains(byte))
+    !name.is_empty() && !line[colon..].starts_with(b"://") && name.iter().all(|byte| (33..=126).contains(byte))
 }
 
 fn line_end(raw: &[u8], at: usize) -> usize {
@@ -144,14 +156,16 @@ mod tests {
             let entity = Entity::of_mail(raw.as_bytes());
             assert_eq!((entity.headers, entity.body), (headers.as_bytes(), body.as_bytes()), "{raw:?}");
         };
-        check("A: b\r\n c\r\n\r\nbody\r\n", "A: b\r\n c\r\n\r\n", "body\r\n");
-        check("\n\nA: b\n\nbody", "A: b\n\n", "body");
-        check("From x Mon\nA: b\n\nbody", "A: b\n\n", "body");
+        check("To: b\r\n c\r\n\r\nbody\r\n", "To: b\r\n c\r\n\r\n", "body\r\n");
+        check("\n\nTo: b\n\nbody", "To: b\n\n", "body");
+        check("From x Mon\nTo: b\n\nbody", "To: b\n\n", "body");
         check("just text http://a.example\n\nmore", "", "just text http://a.example\n\nmore");
-        check("A: b\nno colon here\n", "A: b\n", "no colon here\n");
-        check("A: b\nno colon here\n\nbody", "A: b\nno colon here\n\n", "body");
-        check("A: b\n   \nB: c\n\nbody", "A: b\n   \nB: c\n\n", "body");
-        check("A: b", "A: b", "");
+        check("To: b\nno colon here\n", "To: b\n", "no colon here\n");
+        check("To: b\nno colon here\n\nbody", "To: b\nno colon here\n\n", "body");
+        check("To: b\n   \nB: c\n\nbody", "To: b\n   \nB: c\n\n", "body");
+        check("To: b", "To: b", "");
+        check("http://a.example/\nTo: b\n\nbody", "", "http://a.example/\nTo: b\n\nbody");
+        check("Note: b\n\nbody", "", "Note: b\n\nbody");
         check("", "", "");
     }
 

@@ -50,12 +50,12 @@ impl<'a> Tokens<'a> {
         self.html.get(start..end).unwrap_or("")
     }
 
-    fn find(&self, byte: u8, from: usize) -> usize {
+    fn seek(&self, byte: u8, from: usize) -> usize {
         let rest = self.html.as_bytes().get(from..).unwrap_or_default();
         memchr(byte, rest).map_or(self.html.len(), |step| from + step)
     }
 
-    fn skip(&self, mut at: usize, accept: impl Fn(u8) -> bool) -> usize {
+    fn pass(&self, mut at: usize, accept: impl Fn(u8) -> bool) -> usize {
         while at < self.html.len() && accept(self.byte(at)) {
             at += 1;
         }
@@ -67,7 +67,7 @@ impl<'a> Tokens<'a> {
         let start = self.at;
         let mut end = start;
         loop {
-            end = self.find(b'<', end);
+            end = self.seek(b'<', end);
             let after = end + 2 + name.len();
             let is_end = self.byte(end + 1) == b'/'
                 && self.html.as_bytes().get(end + 2..after).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
@@ -85,7 +85,7 @@ impl<'a> Tokens<'a> {
     /// A comment, a doctype, or what is treated as a comment.
     fn markup(&mut self, start: usize) -> Token<'a> {
         if self.piece(start, start + 4) != "<!--" {
-            let end = self.find(b'>', start);
+            let end = self.seek(b'>', start);
             self.at = end + 1;
             return Token::Comment(self.piece(start + 2, end));
         }
@@ -100,13 +100,13 @@ impl<'a> Tokens<'a> {
     fn tag(&mut self, start: usize) -> Token<'a> {
         let is_end = self.byte(start + 1) == b'/';
         let name_start = start + 1 + usize::from(is_end);
-        let name_end = self.skip(name_start, |b| !is_space(b) && b != b'/' && b != b'>');
+        let name_end = self.pass(name_start, |b| !is_space(b) && b != b'/' && b != b'>');
         let name = self.piece(name_start, name_end);
         let mut attributes = vec![];
         let mut at = name_end;
         let mut count = 0;
         loop {
-            at = self.skip(at, |b| is_space(b) || b == b'/');
+            at = self.pass(at, |b| is_space(b) || b == b'/');
             if at >= self.html.len() || self.byte(at) == b'>' {
                 break;
             }
@@ -129,16 +129,16 @@ impl<'a> Tokens<'a> {
     /// An attribute that starts at `start`, and where it ends.
     fn attribute(&self, start: usize) -> ((&'a str, &'a str), usize) {
         // An equals sign may start a name, but not end it there.
-        let name_end = self.skip(start + 1, |b| !is_space(b) && !matches!(b, b'/' | b'>' | b'='));
+        let name_end = self.pass(start + 1, |b| !is_space(b) && !matches!(b, b'/' | b'>' | b'='));
         let name = self.piece(start, name_end);
-        let sign = self.skip(name_end, is_space);
+        let sign = self.pass(name_end, is_space);
         if self.byte(sign) != b'=' {
             return ((name, ""), name_end);
         }
-        let value_start = self.skip(sign + 1, is_space);
+        let value_start = self.pass(sign + 1, is_space);
         let quote = self.byte(value_start);
         if quote == b'"' || quote == b'\'' {
-            let end = self.find(quote, value_start + 1);
+            let end = self.seek(quote, value_start + 1);
             let value = self.piece(value_start + 1, end);
             if end < self.html.len() {
                 return ((name, value), end + 1);
@@ -147,7 +147,7 @@ impl<'a> Tokens<'a> {
             let stop = value.find([' ', '\n', '<', '>']).unwrap_or(value.len()).min(value.floor_char_boundary(UNCLOSED_BYTES));
             return ((name, value.get(..stop).unwrap_or("")), end);
         }
-        let end = self.skip(value_start, |b| !is_space(b) && b != b'>');
+        let end = self.pass(value_start, |b| !is_space(b) && b != b'>');
         ((name, self.piece(value_start, end)), end.max(value_start))
     }
 }
@@ -168,7 +168,7 @@ impl<'a> Iterator for Tokens<'a> {
                 b'!' | b'?' => return Some(self.markup(start)),
                 b'/' if self.byte(start + 2).is_ascii_alphabetic() => return Some(self.tag(start)),
                 b'/' => {
-                    let end = self.find(b'>', start);
+                    let end = self.seek(b'>', start);
                     self.at = end + 1;
                     return Some(Token::Comment(self.piece(start + 2, end)));
                 }
@@ -176,7 +176,7 @@ impl<'a> Iterator for Tokens<'a> {
                 _ => {}
             }
         }
-        let end = self.find(b'<', start + 1);
+        let end = self.seek(b'<', start + 1);
         self.at = end;
         Some(Token::Text(self.piece(start, end)))
     }
@@ -262,7 +262,7 @@ mod tests {
         check("a&amp;b&amp;amp;c", "a&b&amp;c");
         check("http&colon;&sol;&sol;a&period;example&#47&#x2f;&#x;", "http://a.example//&#x;");
         check("?a=1&lt=2&copy=3&unknown;&", "?a=1&lt=2&copy=3&unknown;&");
-        check("&lt b &#0; &#xffffffff;", "< b \0 &#xffffffff;");
+        check("&lt b &#0; &#xffffffff;", "< b \0 \u{fffd}");
         check("&", "&");
         check("&é;", "&é;");
     }

@@ -99,9 +99,12 @@ pub async fn run(
     input: Input,
 ) -> Result<Output, Fault> {
     match input {
-        Input::Prepare { incident_id, run, round } => prepare::prepare(world, incident_id, run, round).await,
+        Input::Prepare { incident_id, run, round } => {
+            // Boxed here and below, so that the type of the whole future stays small enough for the compiler.
+            Box::pin(prepare::prepare(world, incident_id, run, round)).await
+        }
         Input::Await { incident_id, run, round, task_token } => {
-            wait::wait(world.rows, world.machines, &incident_id, run, round, &task_token.0).await?;
+            Box::pin(wait::wait(world.rows, world.machines, &incident_id, run, round, &task_token.0)).await?;
             Ok(Output::Waiting {})
         }
     }

@@ -2,15 +2,31 @@
 //!
 //! GET, HEAD and OPTIONS write nothing. Deciding takes a POST from our own page, and proof of the person.
 
+mod answer;
+mod code;
+mod decide;
+mod form;
+mod gate;
+mod page;
 mod settings;
+mod visit;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use playbook::{
+    Fault,
+    decision::LinkSecret,
     ports::{Clock, Entropy, Evidence, Machines, Outbox},
     rows::Rows,
 };
+use tracing::error;
 
 pub use settings::Settings;
+
+use crate::{
+    gate::Session,
+    page::Draft,
+    visit::{Standing, Visit},
+};
 
 /// Where the request came from, as the gateway saw it: an extension of the request, set by `main`.
 #[derive(Clone, Debug)]
@@ -35,11 +51,78 @@ pub struct World<'a, E, R, O, M, C, N> {
     pub settings: &'a Settings,
 }
 
+/// What a request asks for.
+enum Route<'a> {
+    Style,
+    Show(&'a str),
+    Options,
+    Code(&'a str),
+    Decide(&'a str),
+    Unknown,
+}
+
+impl<'a> Route<'a> {
+    fn of(method: &Method, path: &'a str) -> Self {
+        let is_read = method == Method::GET || method == Method::HEAD;
+        if path == "/page.css" && is_read {
+            return Self::Style;
+        }
+        let Some(rest) = path.strip_prefix("/r/") else { return Self::Unknown };
+        match rest.split_once('/') {
+            None if is_read => Self::Show(rest),
+            None if method == Method::OPTIONS => Self::Options,
+            Some((secret, "code")) if method == Method::POST => Self::Code(secret),
+            Some((secret, "decide")) if method == Method::POST => Self::Decide(secret),
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Answers a request. Total: a fault is a page that says that nothing was decided.
 pub async fn handle(
     world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
     request: Request<Vec<u8>>,
 ) -> Response<Vec<u8>> {
-    let _ = (world, request);
-    Response::new(vec![])
+    let mut response = answer(world, &request).await.unwrap_or_else(|fault| {
+        error!(stage = "review", fault = fault.name(), "{fault}");
+        answer::unavailable(world.settings)
+    });
+    if request.method() == Method::HEAD {
+        response.body_mut().clear();
+    }
+    response
+}
+
+async fn answer(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    request: &Request<Vec<u8>>,
+) -> Result<Response<Vec<u8>>, Fault> {
+    let route = Route::of(request.method(), world.settings.below(request.uri().path()));
+    let secret = match route {
+        Route::Style => return Ok(answer::style()),
+        Route::Options => return Ok(answer::options()),
+        Route::Unknown => return answer::unknown(world.settings),
+        Route::Show(secret) | Route::Code(secret) | Route::Decide(secret) => secret,
+    };
+    let now = world.clock.now();
+    let Some(secret) = LinkSecret::parse(secret) else { return answer::unknown(world.settings) };
+    let Some(visit) = Visit::find(world.evidence, world.rows, secret, now).await? else {
+        return answer::unknown(world.settings);
+    };
+    match visit.standing(now) {
+        Standing::Decided(decision) => return answer::receipt(world.settings, &visit, decision),
+        Standing::Superseded => return answer::superseded(world.settings, &visit),
+        Standing::Expired => return answer::expired(world.settings, &visit),
+        Standing::Open => {}
+    }
+    match route {
+        Route::Code(_) => code::ask(world, &visit, request, now).await,
+        Route::Decide(_) => decide::decide(world, &visit, request, now).await,
+        _ => {
+            let session = Session::of(request.headers(), world.settings);
+            let session = session.map_or_else(|| Session::fresh(world.entropy), Ok)?;
+            let page = page::Page { visit: &visit, session: &session, settings: world.settings, now };
+            page.answer(StatusCode::OK, &Draft::default())
+        }
+    }
 }

@@ -9,7 +9,8 @@ use playbook::{
 };
 use serde_json::Value;
 
-use super::item::{self, COMMIT_ID};
+use super::item;
+use crate::commit_id;
 
 /// What a request needs beside its key; absent where empty, because the service refuses empty ones.
 #[derive(Debug, Default, PartialEq)]
@@ -21,8 +22,8 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// The expressions of a write that carries `commit_id`, where it has one.
-    pub fn of(write: &Write, commit_id: Option<&str>) -> Result<Self, Fault> {
+    /// The expressions of a write that carries this `commit_id`, where it has one.
+    pub fn of(write: &Write, id: Option<&str>) -> Result<Self, Fault> {
         let mut terms = Terms::default();
         let mut conditions = Vec::new();
         for condition in &write.conditions {
@@ -36,8 +37,8 @@ impl Expression {
                 for (name, value) in set {
                     assigned.push(format!("{} = {}", terms.name(name), terms.value(value)?));
                 }
-                if let Some(id) = commit_id {
-                    assigned.push(format!("{} = {}", terms.name(COMMIT_ID), terms.value(&id.into())?));
+                if let Some(id) = id {
+                    assigned.push(format!("{} = {}", terms.name(commit_id::NAME), terms.value(&id.into())?));
                 }
                 clauses.extend(clause("SET", &assigned));
                 let removed: Vec<String> = remove.iter().map(|name| terms.name(name)).collect();
@@ -47,9 +48,9 @@ impl Expression {
                     added.push(format!("{} {}", terms.name(name), terms.value(&(*summand).into())?));
                 }
                 clauses.extend(clause("ADD", &added));
-                if let Some(id) = commit_id.filter(|_| !add.is_empty()) {
+                if let Some(id) = id.filter(|_| !add.is_empty()) {
                     // Adding is not done twice by one call.
-                    let (name, value) = (terms.name(COMMIT_ID), terms.value(&id.into())?);
+                    let (name, value) = (terms.name(commit_id::NAME), terms.value(&id.into())?);
                     conditions.push(format!("(attribute_not_exists({name}) OR {name} <> {value})"));
                 }
                 update = (!clauses.is_empty()).then(|| clauses.join(" "));

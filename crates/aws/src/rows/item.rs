@@ -9,11 +9,10 @@ use playbook::{
 };
 use serde_json::Value;
 
+use crate::commit_id;
+
 /// An item as the client has it.
 pub type Item = HashMap<String, AttributeValue>;
-
-/// The attribute that tells our own write from another's.
-pub const COMMIT_ID: &str = "commit_id";
 
 pub fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
@@ -23,11 +22,11 @@ pub fn key(key: &Key) -> Item {
     HashMap::from([("pk".to_owned(), text(&key.pk)), ("sk".to_owned(), text(&key.sk))])
 }
 
-pub fn item(at: &Key, attributes: &Attributes, commit_id: Option<&str>) -> Result<Item, Fault> {
+pub fn item(at: &Key, attributes: &Attributes, id: Option<&str>) -> Result<Item, Fault> {
     let mut item: Item = serde_dynamo::aws_sdk_dynamodb_1::to_item(attributes)
         .map_err(|error| Fault::Rejected(format!("row {} / {} cannot be written: {error}", at.pk, at.sk)))?;
     item.extend(key(at));
-    item.extend(commit_id.map(|id| (COMMIT_ID.to_owned(), text(id))));
+    item.extend(id.map(|id| (commit_id::NAME.to_owned(), text(id))));
     Ok(item)
 }
 
@@ -42,7 +41,7 @@ pub fn row(mut item: Item) -> Result<Row, Fault> {
         _ => Err(Fault::Rejected(format!("a row has no {name}"))),
     };
     let key = Key { pk: part("pk")?, sk: part("sk")? };
-    item.remove(COMMIT_ID);
+    item.remove(commit_id::NAME);
     let attributes = serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
         .map_err(|error| Fault::Rejected(format!("row {} / {} cannot be read: {error}", key.pk, key.sk)))?;
     Ok(Row { key, attributes })

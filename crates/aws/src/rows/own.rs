@@ -6,16 +6,16 @@ use playbook::{
     rows::{Change, Commit, Write},
 };
 
-use super::item::{self, COMMIT_ID, Item};
-use crate::faults::by_code;
+use super::item::{self, Item};
+use crate::{commit_id, faults::by_code};
 
 /// DynamoDB answers every cancelled transaction with it.
 const BAD_REQUEST: u16 = 400;
 
 /// What became of a single write whose condition failed on `old`.
-pub fn judge_one(write: &Write, old: Option<Item>, commit_id: Option<&str>) -> Result<Commit, Fault> {
+pub fn judge_one(write: &Write, old: Option<Item>, id: Option<&str>) -> Result<Commit, Fault> {
     let Some(old) = old else { return Ok(Commit::Conflict) };
-    let is_ours = commit_id.is_some_and(|id| old.get(COMMIT_ID) == Some(&AttributeValue::S(id.to_owned())));
+    let is_ours = id.is_some_and(|id| old.get(commit_id::NAME) == Some(&AttributeValue::S(id.to_owned())));
     Ok(if is_ours || is_this_put(write, old)? { Commit::Done } else { Commit::Conflict })
 }
 
@@ -58,5 +58,6 @@ fn is_this_put(write: &Write, old: Item) -> Result<bool, Fault> {
 fn is_set(write: &Write, old: Item) -> Result<bool, Fault> {
     let Change::Set { set, remove, .. } = &write.change else { return Ok(false) };
     let old = item::row(old)?.attributes;
-    Ok(set.iter().all(|(name, value)| old.get(name) == Some(value)) && remove.iter().all(|name| !old.contains_key(*name)))
+    Ok(set.iter().all(|(name, value)| old.get(name) == Some(value))
+        && remove.iter().all(|name| !old.contains_key(*name)))
 }

@@ -12,6 +12,9 @@ const COUNTED_FROM_SECONDS: u64 = 3_600;
 /// Limits below this are spaced evenly; from here on half of the limit may come at once.
 const BURST_FROM: u32 = 20;
 
+/// Spaced windows are kept this much longer than they are: a call reaches its provider later than its slot, and not always equally late.
+const MARGIN_MAX_MS: i64 = 500;
+
 /// What an account has used of its limits.
 ///
 /// Short windows follow the generic cell rate algorithm. A burst of b and one call each interval T afterwards make at
@@ -53,7 +56,7 @@ fn window_ms(limit: &Limit) -> i64 {
 fn spacing(limit: &Limit) -> (i64, i64) {
     let burst = if limit.limit < BURST_FROM { 1 } else { i64::from(limit.limit / 2) };
     let steps = (i64::from(limit.limit) - burst + 1).max(1);
-    let window = window_ms(limit);
+    let window = window_ms(limit).saturating_add((window_ms(limit) / 20).min(MARGIN_MAX_MS));
     let interval = window / steps + i64::from(window % steps != 0);
     (interval, interval.saturating_mul(burst - 1))
 }
@@ -168,7 +171,7 @@ mod tests {
         let mut quota = Quota::default();
         assert_eq!(seconds(&quota.take(&limits, 25, at(0), at(10))), [0]);
         assert_eq!(seconds(&quota.take(&limits, 25, at(1), at(10))), [0_i64; 0]);
-        assert_eq!(seconds(&quota.take(&limits, 2, at(2), at(30))), [15, 30]);
+        assert_eq!(seconds(&quota.take(&limits, 2, at(2), at(31))), [15, 30]);
         // An idle hour saves nothing up.
         assert_eq!(seconds(&quota.take(&limits, 9, at(3600), at(3600 + 59))), [3600, 3615, 3630, 3645]);
     }

@@ -1,7 +1,7 @@
 //! What an answer means: the outcome rules first, then the mapping; every answer becomes an outcome.
 
 use ioc::Observable;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Answer, CallError, opinion};
 use crate::{
@@ -76,7 +76,10 @@ fn read(manifest: &Manifest, observable: &Observable, answer: &Answer, now: Time
     }
     let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let is_json = body.is_some();
-    let input = Input::new(json!({ "status": answer.status, "body": body, "observable": observable }));
+    let Ok(observable) = serde_json::to_value(observable) else { return error("mapping") };
+    let document =
+        [("status", Value::from(answer.status)), ("body", body.unwrap_or_default()), ("observable", observable)];
+    let input = Input::new(document.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
     let is_success = (200..300).contains(&answer.status);
 
     for (rule, when) in manifest.rules() {
@@ -101,9 +104,7 @@ fn read(manifest: &Manifest, observable: &Observable, answer: &Answer, now: Time
             Status::Found => map(manifest, &input, now),
             Status::NotFound => Reading::NotFound,
             Status::RateLimited => Reading::RateLimited,
-            Status::Error | Status::Skipped | Status::Pending => {
-                error(rule.reason.as_deref().unwrap_or("unexpected"))
-            }
+            Status::Error | Status::Skipped | Status::Pending => error(rule.reason.as_deref().unwrap_or("unexpected")),
         };
     }
     match answer.status {
@@ -124,17 +125,158 @@ fn map(manifest: &Manifest, input: &Input, now: Timestamp) -> Reading {
 #[must_use]
 pub fn retry_after_seconds(answer: &Answer) -> Option<u64> {
     let asked = answer.header("retry-after")?.trim();
-    let seconds = match asked.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let until = jiff::fmt::rfc2822::parse(asked).ok()?.timestamp().as_second();
-            let from = jiff::fmt::rfc2822::parse(answer.header("date")?).ok()?.timestamp().as_second();
-            u64::try_from(until.saturating_sub(from)).unwrap_or(0)
-        }
+    let seconds = if let Ok(seconds) = asked.parse::<u64>() {
+        seconds
+    } else {
+        let until = jiff::fmt::rfc2822::parse(asked).ok()?.timestamp().as_second();
+        let from = jiff::fmt::rfc2822::parse(answer.header("date")?).ok()?.timestamp().as_second();
+        u64::try_from(until.saturating_sub(from)).unwrap_or(0)
     };
     Some(seconds.min(RETRY_AFTER_MAX_SECONDS))
 }
 
 #[cfg(test)]
-#[path = "interpret_tests.rs"]
-mod tests;
+mod tests {
+    use ioc::ObservableType;
+    use serde_json::json;
+
+    use super::*;
+    use crate::outcome::{Grade, Judgement};
+
+    /// A provider whose answer is the mapping's result.
+    fn manifest(opines: bool) -> Manifest {
+        let yaml = format!(
+            r#"
+schema: provider/1
+id: sample
+name: Sample
+kind: http
+verified: live
+types: [domain-name]
+family: sample
+grade: B
+opines: {opines}
+tlp_ceiling: AMBER
+pap_ceiling: AMBER
+discloses: indicator
+lifetimes_minutes: {{ found: 60, not_found: 30, error: 5 }}
+timeout_ms: 5000
+host: api.sample.example
+requests:
+  - {{ types: [domain-name], method: GET, path: "/{{value}}" }}
+outcome:
+  - status: [404]
+    outcome: not_found
+  - when: body.score > 1000
+    outcome: error
+    reason: absurd
+  - status: [200]
+    outcome: found
+mapping: body
+"#
+        );
+        Manifest::parse(&yaml, "sample.yaml").unwrap()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(1_795_500_000_000)
+    }
+
+    fn ask(opines: bool, status: u16, body: &str) -> Outcome {
+        let observable = Observable::parse(ObservableType::DomainName, "evil.example").unwrap();
+        let answer = Answer { status, headers: vec![], body: body.as_bytes().to_vec() };
+        interpret(&manifest(opines), &observable, Ok(&answer), now())
+    }
+
+    #[test]
+    fn an_opinion_that_breaks_the_contract_is_an_error() {
+        let check = |body: Value| {
+            let outcome = ask(true, 200, &body.to_string());
+            assert_eq!((outcome.outcome, outcome.reason.as_deref()), (Status::Error, Some("mapping")), "{body}");
+            assert_eq!(outcome.opinion, None);
+        };
+        check(json!({}));
+        check(json!([]));
+        check(json!("malicious"));
+        check(json!({ "verdict": "evil", "score": 1 }));
+        check(json!({ "verdict": "Malicious", "score": 1 }));
+        check(json!({ "verdict": "malicious" }));
+        check(json!({ "verdict": "malicious", "score": "high" }));
+        check(json!({ "verdict": "malicious", "score": 1, "grade": "Z" }));
+        check(json!({ "verdict": "malicious", "score": 1, "scroe": 2 }));
+        check(json!({ "verdict": "unknown", "score": "not a number" }));
+    }
+
+    #[test]
+    fn what_the_answer_says_is_clamped_and_cut() {
+        let tags: Vec<String> = (0..100).map(|n| format!("{n}{}", "t".repeat(100))).collect();
+        let body = json!({
+            "verdict": "malicious", "score": 250.4, "grade": "A", "tags": tags, "upstreams": "URLhaus",
+            "evidence": "é".repeat(1_000), "permalink": "javascript:alert(1)", "last_seen": "2999-01-01T00:00:00Z",
+        });
+        let outcome = ask(true, 200, &body.to_string());
+        let opinion = outcome.opinion.unwrap();
+        assert_eq!((opinion.verdict, opinion.score, opinion.grade), (Judgement::Malicious, 100, Grade::B));
+        assert_eq!(opinion.tags.len(), 16);
+        assert!(opinion.tags.iter().all(|tag| tag.chars().count() == 64 && tag.ends_with('…')));
+        assert_eq!(opinion.upstreams, ["urlhaus"]);
+        assert_eq!(opinion.evidence.unwrap().chars().count(), 300);
+        assert_eq!((opinion.permalink, opinion.last_seen), (None, Some(now())));
+
+        let body = json!({
+            "verdict": "suspicious", "score": -3, "grade": "D", "tags": ["a", 1, null, " a ", "", {"b": 1}, "c"],
+            "evidence": 7, "last_seen": "never",
+        });
+        let opinion = ask(true, 200, &body.to_string()).opinion.unwrap();
+        assert_eq!((opinion.score, opinion.grade), (0, Grade::D));
+        assert_eq!(opinion.tags, ["a", "c"]);
+        assert_eq!((opinion.evidence, opinion.last_seen), (None, None));
+    }
+
+    #[test]
+    fn a_source_of_context_has_tags_but_no_verdict() {
+        let body = json!({ "verdict": "malicious", "score": 90, "tags": ["asn"] });
+        let opinion = ask(false, 200, &body.to_string()).opinion.unwrap();
+        assert_eq!((opinion.verdict, opinion.score), (Judgement::Unknown, 0));
+        assert_eq!(opinion.tags, ["asn"]);
+    }
+
+    #[test]
+    fn rules_go_before_the_mapping_and_a_rule_that_fails_is_an_error() {
+        let reason = |status, body: &str| ask(true, status, body).reason;
+        assert_eq!(reason(200, r#"{"score": 1001}"#).as_deref(), Some("absurd"));
+        assert_eq!(reason(200, r#"{"score": "text"}"#).as_deref(), Some("mapping"));
+        assert_eq!(ask(true, 404, "not even JSON").outcome, Status::NotFound);
+        assert_eq!(reason(200, "not even JSON").as_deref(), Some("garbage"));
+    }
+
+    #[test]
+    fn outcomes_live_as_long_as_the_manifest_says() {
+        let minutes = |outcome: Outcome| outcome.expires_at.ms_since(outcome.fetched_at) / 60_000;
+        assert_eq!(minutes(ask(true, 200, r#"{"verdict": "unknown"}"#)), 60);
+        assert_eq!(minutes(ask(true, 404, "")), 30);
+        assert_eq!(minutes(ask(true, 500, "")), 5);
+        assert_eq!(minutes(ask(true, 429, "")), 5);
+        let outcome = skipped(&manifest(true), "no_key", now());
+        assert_eq!((outcome.outcome, outcome.reason.as_deref()), (Status::Skipped, Some("no_key")));
+        assert_eq!(outcome.manifest_digest, manifest(true).digest().unwrap());
+        assert_eq!(minutes(outcome), 0);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
+        let check = |retry_after: &str, expected: Option<u64>| {
+            let headers = [("date", "Tue, 24 Nov 2026 06:00:00 GMT"), ("retry-after", retry_after)];
+            let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+            assert_eq!(retry_after_seconds(&Answer { status: 429, headers, body: vec![] }), expected, "{retry_after}");
+        };
+        check("60", Some(60));
+        check(" 60 ", Some(60));
+        check("Tue, 24 Nov 2026 06:01:00 GMT", Some(60));
+        check("Tue, 24 Nov 2026 05:00:00 GMT", Some(0));
+        check("99999999999", Some(RETRY_AFTER_MAX_SECONDS));
+        check("soon", None);
+        check("-1", None);
+        assert_eq!(retry_after_seconds(&Answer { status: 429, headers: vec![], body: vec![] }), None);
+    }
+}

@@ -98,7 +98,8 @@ fn moment(value: &Value) -> Option<Timestamp> {
         return Some(moment);
     }
     let plain = text.strip_suffix("UTC").unwrap_or(text).trim();
-    let spelled = if plain.len() == 10 { format!("{plain}T00:00:00Z") } else { format!("{}Z", plain.replacen(' ', "T", 1)) };
+    let spelled =
+        if plain.len() == 10 { format!("{plain}T00:00:00Z") } else { format!("{}Z", plain.replacen(' ', "T", 1)) };
     Timestamp::parse(&spelled).ok()
 }
 

@@ -150,5 +150,178 @@ impl Filler<'_> {
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
-mod tests;
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::LazyLock;
+
+    use ioc::{Hashes, ObservableType};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const HOST: &str = "api.sample.example";
+
+    static MANIFEST: LazyLock<Manifest> = LazyLock::new(|| {
+        let yaml = r#"
+schema: provider/1
+id: sample
+name: Sample
+kind: http
+verified: live
+secret: sample
+types: [ipv4-addr, domain-name, url, email-addr, file]
+family: sample
+grade: B
+tlp_ceiling: AMBER
+pap_ceiling: AMBER
+discloses: indicator
+lifetimes_minutes: { found: 60, not_found: 60, error: 5 }
+timeout_ms: 5000
+host: api.sample.example
+requests:
+  - types: [domain-name, url, email-addr]
+    method: POST
+    path: /v1/{value}/x-{value}/{value|base64url}/
+    query: { q: "{value}", fixed: "a&b" }
+    headers: { X-Key: "Bearer {secret}" }
+    json: { ask: ["{value}", 7, { deep: "<{value}>" }] }
+  - types: [ipv4-addr]
+    method: POST
+    path: /v1/ip
+    form: { ip: "{value}", key: "{secret}" }
+  - types: [file]
+    hashes: [md5, sha1]
+    method: GET
+    path: /{algorithm}/{value}
+    headers: { X-Key: "{secret}" }
+  - types: [file]
+    hashes: [sha256]
+    method: GET
+    path: /strong/{value}
+    headers: { X-Key: "{secret}" }
+outcome:
+  - status: [200]
+    outcome: found
+mapping: '{"verdict": "unknown"}'
+"#;
+        Manifest::parse(yaml, "sample.yaml").unwrap()
+    });
+
+    fn secret() -> Secret {
+        Secret::new("s3cr3t")
+    }
+
+    fn observable(kind: ObservableType, value: &str) -> Observable {
+        Observable::parse(kind, value).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_made_of_its_template() {
+        let asked = observable(ObservableType::Url, "http://evil.example/a/../b?c=d&e=f#g");
+        let request = prepare(&MANIFEST, &asked, Some(&secret())).unwrap();
+        assert_eq!(
+            request.url.as_str(),
+            "https://api.sample.example/v1/http:%2F%2Fevil.example%2Fb%3Fc=d&e=f%23g/x-http:%2F%2Fevil.example%2Fb%3Fc=d&e=f%23g/\
+             aHR0cDovL2V2aWwuZXhhbXBsZS9iP2M9ZCZlPWYjZw/?fixed=a%26b&q=http%3A%2F%2Fevil.example%2Fb%3Fc%3Dd%26e%3Df%23g"
+        );
+        let headers = [("x-key", "Bearer s3cr3t"), ("content-type", "application/json")];
+        assert_eq!(request.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let url = "http://evil.example/b?c=d&e=f#g";
+        assert_eq!(body, json!({ "ask": [url, 7, { "deep": format!("<{url}>") }] }));
+
+        let request = prepare(&MANIFEST, &observable(ObservableType::Ipv4Addr, "192.0.2.7"), Some(&secret())).unwrap();
+        assert_eq!(request.body, b"ip=192.0.2.7&key=s3cr3t");
+    }
+
+    #[test]
+    fn the_strongest_digest_that_is_taken_is_sent() {
+        let check = |md5: bool, sha1: bool, sha256: bool, expected: Option<&str>| {
+            let digest = |is_known: bool, length| is_known.then(|| "a".repeat(length));
+            let hashes = Hashes { md5: digest(md5, 32), sha1: digest(sha1, 40), sha256: digest(sha256, 64) };
+            let file = Observable::file(hashes).unwrap();
+            let request = prepare(&MANIFEST, &file, Some(&secret()));
+            let path = request.as_ref().ok().map(|request| request.url.path().split('/').nth(1).unwrap().to_owned());
+            assert_eq!(path.as_deref(), expected);
+            assert_eq!(MANIFEST.takes(&file), expected.is_some());
+        };
+        check(true, true, true, Some("strong"));
+        check(true, true, false, Some("sha1"));
+        check(true, false, false, Some("md5"));
+    }
+
+    #[test]
+    fn refusals_have_reasons() {
+        let check = |asked: &Observable, secret: Option<Secret>, expected: &str| {
+            let refusal = prepare(&MANIFEST, asked, secret.as_ref()).expect_err(expected);
+            assert_eq!(refusal.reason(), expected);
+        };
+        let domain = observable(ObservableType::DomainName, "evil.example");
+        check(&observable(ObservableType::Ipv6Addr, "2001:db8::7"), Some(secret()), "type");
+        check(&domain, None, "no_key");
+        check(&domain, Some(Secret::new("")), "bad_key");
+        check(&domain, Some(Secret::new("a\r\nHost: evil.example")), "bad_key");
+        let long = format!("http://evil.example/{}", "a".repeat(VALUE_MAX_BYTES));
+        check(&observable(ObservableType::Url, &long), Some(secret()), "unencodable");
+    }
+
+    #[test]
+    fn a_request_does_not_print_its_key_or_its_observable() {
+        let request = prepare(&MANIFEST, &observable(ObservableType::DomainName, "evil.example"), Some(&secret()));
+        let shown = format!("{:?}", request.unwrap());
+        assert!(!shown.contains("s3cr3t") && !shown.contains("evil.example"), "{shown}");
+        assert!(shown.contains(HOST), "{shown}");
+    }
+
+    /// Fills the templates with a text that no `Observable` had to approve.
+    fn fill(value: &str) -> Result<Url, Refusal> {
+        let filler = Filler { value, algorithm: "", secret: "s3cr3t" };
+        filler.url(HOST, MANIFEST.requests.first().unwrap())
+    }
+
+    #[test]
+    fn dots_that_would_shorten_the_path_are_refused() {
+        for dots in [".", ".."] {
+            assert_eq!(fill(dots), Err(Refusal::Unencodable), "{dots}");
+        }
+        for dots in ["%2e", "%2E%2e", ".%2e", "../", "/..", "...", "..\\", "./."] {
+            assert_eq!(fill(dots).unwrap().path_segments().unwrap().count(), 5, "{dots}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn host_and_segments_are_constant_whatever_the_text(value in "(\\PC|[./\\\\%?#@:&=+ ]|%2[eEfF]){1,40}") {
+            if let Ok(url) = fill(&value) {
+                prop_assert_eq!(url.host_str(), Some(HOST));
+                prop_assert_eq!(url.port_or_known_default(), Some(443));
+                prop_assert_eq!(url.path_segments().map(Iterator::count), Some(5));
+                prop_assert!(url.fragment().is_none() && url.username().is_empty());
+                let again = Url::parse(url.as_str()).unwrap();
+                prop_assert_eq!(&again, &url, "the URL must read back as itself");
+                let query: BTreeMap<_, _> = url.query_pairs().into_owned().collect();
+                let expected = BTreeMap::from([("fixed".to_owned(), "a&b".to_owned()), ("q".to_owned(), value.clone())]);
+                prop_assert_eq!(query, expected);
+            } else {
+                prop_assert!(value == "." || value == "..", "refused {:?}", value);
+            }
+        }
+
+        #[test]
+        fn any_url_becomes_one_request_or_none(tail in "(\\PC|[./\\\\%?#@:&= \r\n\0]|%0[aAdD]){0,40}") {
+            let Ok(asked) = Observable::parse(ObservableType::Url, &format!("http://evil.example/{tail}")) else {
+                return Ok(());
+            };
+            let request = prepare(&MANIFEST, &asked, Some(&secret())).unwrap();
+            prop_assert_eq!(request.url.host_str(), Some(HOST));
+            prop_assert_eq!(request.url.path_segments().map(Iterator::count), Some(5));
+            prop_assert!(!request.url.as_str().contains(char::is_control));
+            prop_assert!(request.headers.iter().all(|(_, value)| !value.contains("evil")));
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            prop_assert_eq!(body.pointer("/ask/0").and_then(Value::as_str), Some(asked.value()));
+        }
+    }
+}

@@ -27,7 +27,8 @@ pub(super) fn parse(yaml: &str, file: &str) -> Result<Manifest, ManifestError> {
         let line = error.location().map_or(1, |location| location.line());
         // The reader repeats the place, and an excerpt of the file: the first words say it all.
         let whole = error.without_snippet().to_string();
-        let message = whole.split(" at line ").next().and_then(|text| text.lines().next()).unwrap_or_default().to_owned();
+        let message =
+            whole.split(" at line ").next().and_then(|text| text.lines().next()).unwrap_or_default().to_owned();
         ManifestError { file: file.to_owned(), line, message }
     })?;
     check(&manifest, file).map_err(|complaint| {
@@ -101,7 +102,11 @@ fn head(manifest: &Manifest, file: &str) -> Checked {
         return complain("family", "", "family is lower-case letters, digits and hyphens, and not self");
     }
     if manifest.secret.as_ref().is_some_and(|secret| !is_word(secret, '-')) {
-        return complain("secret", "", "secret is an id of lower-case letters, digits and hyphens, never the secret itself");
+        return complain(
+            "secret",
+            "",
+            "secret is an id of lower-case letters, digits and hyphens, never the secret itself",
+        );
     }
     if manifest.terms.as_ref().is_some_and(|terms| terms.note.trim().is_empty()) {
         return complain("terms", "note", "terms without a note");
@@ -113,7 +118,9 @@ fn host(manifest: &Manifest) -> Checked {
     let host = manifest.host.as_str();
     match Observable::parse(ObservableType::DomainName, host) {
         Ok(name) if name.value() == host => Ok(()),
-        _ => complain("host", "", "host is a DNS name in lower case, without scheme, port or path, and never an address"),
+        _ => {
+            complain("host", "", "host is a DNS name in lower case, without scheme, port or path, and never an address")
+        }
     }
 }
 

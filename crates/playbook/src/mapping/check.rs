@@ -231,11 +231,7 @@ impl Walk {
         nodes.into_iter().map(|node| self.node(node, depth)).collect()
     }
 
-    fn pairs(
-        &mut self,
-        pairs: Vec<(AstNode, AstNode)>,
-        depth: usize,
-    ) -> Result<Vec<(AstNode, AstNode)>, MappingError> {
+    fn pairs(&mut self, pairs: Vec<(AstNode, AstNode)>, depth: usize) -> Result<Vec<(AstNode, AstNode)>, MappingError> {
         pairs.into_iter().map(|(name, value)| Ok((self.node(name, depth)?, self.node(value, depth)?))).collect()
     }
 

@@ -153,7 +153,7 @@ impl Emulator {
             {
                 bail!("the emulator ended at once ({status}):\n{}", process::tail(said().trim(), 20));
             }
-            if started.elapsed() > Duration::from_secs(60) {
+            if started.elapsed() > Duration::from_mins(1) {
                 bail!("the emulator does not answer after a minute:\n{}", process::tail(said().trim(), 20));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -181,6 +181,7 @@ impl Drop for Emulator {
 const NOTE: &str = "emulator.json";
 
 /// Ends every emulator that a demo of this checkout has left up, whoever waits for it. Returns how many.
+#[must_use]
 pub fn end_all(project: &Project) -> usize {
     end_left_behind(project, |note| note.purpose == Purpose::Demo)
 }

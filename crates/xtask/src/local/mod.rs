@@ -7,5 +7,5 @@ mod venv;
 
 pub use emulator::{EMULATOR_VARIABLE, Emulator, Purpose, end_all};
 pub use gateway::{Gateway, SentMail, basic};
-pub use stack::{Deployment, Execution, Stack};
+pub use stack::{Deployment, Execution, Stack, logical_id};
 pub use venv::{Venv, lock};

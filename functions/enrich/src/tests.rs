@@ -1,0 +1,356 @@
+//! The stage in memory, on a clock that only moves while everybody waits.
+
+mod outcomes;
+mod sharing;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
+
+use ioc::{Observable, ObservableType};
+use playbook::{
+    Timestamp,
+    cache::{Lease, MemoryQuotas, MemoryVerdicts, Outcomes, Quota, Swapped, Taken},
+    fakes::{MemoryEvidence, MemoryRows, MemorySecrets},
+    incident::{EvidenceRef, IncidentStatus, Kind, Sighted, Withheld},
+    lookup::{Answer, CallError, Request},
+    manifest::Manifest,
+    outcome::{Outcome, Status},
+    policy::{self, Policy},
+    severity::Severity,
+};
+use tokio::time::sleep;
+
+use super::*;
+use crate::egress::Destination;
+
+/// The account of the local stack.
+const ACCOUNT: &str = "000000000000";
+const REMAINING: Duration = Duration::from_secs(30);
+
+/// A clock that goes with tokio's, so that it stands and jumps with it.
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.0.elapsed().as_millis()).unwrap();
+        Timestamp::parse("2026-11-24T05:00:00Z").unwrap().plus_ms(elapsed)
+    }
+}
+
+/// A port behind a network: every call takes a moment, so that invocations interleave.
+struct Distant<T>(T);
+
+const DISTANCE: Duration = Duration::from_millis(3);
+
+impl Verdicts for Distant<MemoryVerdicts> {
+    async fn recall(&self, keys: &[String]) -> Result<BTreeMap<String, Outcomes>, Fault> {
+        sleep(DISTANCE).await;
+        self.0.recall(keys).await
+    }
+    async fn save(&self, key: &str, outcomes: &[Outcome]) -> Result<(), Fault> {
+        sleep(DISTANCE).await;
+        self.0.save(key, outcomes).await
+    }
+}
+
+impl Leases for Distant<MemoryVerdicts> {
+    async fn take(&self, key: &str, lease: &Lease, now: Timestamp) -> Result<Taken, Fault> {
+        sleep(DISTANCE).await;
+        self.0.take(key, lease, now).await
+    }
+    async fn look(&self, keys: &[String]) -> Result<BTreeMap<String, Lease>, Fault> {
+        sleep(DISTANCE).await;
+        self.0.look(keys).await
+    }
+    async fn finish(&self, key: &str, owner: &str, now: Timestamp, left: &[Outcome]) -> Result<(), Fault> {
+        sleep(DISTANCE).await;
+        self.0.finish(key, owner, now, left).await
+    }
+}
+
+impl Quotas for Distant<MemoryQuotas> {
+    async fn load(&self, accounts: &[String]) -> Result<BTreeMap<String, Quota>, Fault> {
+        sleep(DISTANCE).await;
+        self.0.load(accounts).await
+    }
+    async fn swap(&self, account: &str, seen: u64, quota: &Quota) -> Result<Swapped, Fault> {
+        sleep(DISTANCE).await;
+        self.0.swap(account, seen, quota).await
+    }
+}
+
+/// What a provider does when it is called.
+#[derive(Clone, Debug)]
+enum Does {
+    /// Answers after so many milliseconds.
+    Answer(u64, u16, &'static str),
+    /// Answers 429 and asks to wait so many seconds.
+    Limit(&'static str),
+    /// Says nothing.
+    Hang,
+    /// Cannot be reached.
+    Refuse,
+}
+
+const FOUND: Does = Does::Answer(40, 200, r#"{"found": true}"#);
+const NOT_FOUND: Does = Does::Answer(40, 404, "{}");
+
+/// Providers by host; who is not named answers `found`.
+#[derive(Default)]
+struct Script {
+    does: RefCell<BTreeMap<String, Does>>,
+    /// Host, path, and when.
+    calls: RefCell<Vec<(String, String, Instant)>>,
+    open: RefCell<BTreeMap<String, usize>>,
+    /// The most calls that were open at once, at one provider and in all.
+    fullest: Cell<(usize, usize)>,
+}
+
+impl Script {
+    fn set(&self, provider: &str, does: Does) {
+        self.does.borrow_mut().insert(format!("{provider}.example"), does);
+    }
+
+    fn calls(&self, provider: &str) -> usize {
+        self.calls.borrow().iter().filter(|(host, _, _)| *host == format!("{provider}.example")).count()
+    }
+
+    fn begin(&self, host: &str, request: &Request) {
+        self.calls.borrow_mut().push((host.to_owned(), request.url.path().to_owned(), Instant::now()));
+        let mut open = self.open.borrow_mut();
+        *open.entry(host.to_owned()).or_default() += 1;
+        let (one, all) = self.fullest.get();
+        self.fullest.set((one.max(open[host]), all.max(open.values().sum())));
+    }
+}
+
+/// Ends a call when it is dropped, answered or not.
+struct Open<'a>(&'a Script, String);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.open.borrow_mut().get_mut(&self.1) {
+            *open -= 1;
+        }
+    }
+}
+
+impl Egress for Script {
+    async fn call(&self, to: &Destination<'_>, request: &Request, timeout: Duration) -> Result<Answer, CallError> {
+        assert_eq!(request.url.host_str(), Some(to.host));
+        self.begin(to.host, request);
+        let _open = Open(self, to.host.to_owned());
+        let does = self.does.borrow().get(to.host).cloned().unwrap_or(FOUND);
+        let answer = |status, headers: &[(&str, &str)], body: &str| Answer {
+            status,
+            headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            body: body.as_bytes().to_vec(),
+        };
+        let answered = async {
+            match does {
+                Does::Answer(after_ms, status, body) => {
+                    sleep(Duration::from_millis(after_ms)).await;
+                    Ok(answer(status, &[], body))
+                }
+                Does::Limit(seconds) => {
+                    sleep(Duration::from_millis(40)).await;
+                    Ok(answer(429, &[("retry-after", seconds)], ""))
+                }
+                Does::Hang => std::future::pending().await,
+                Does::Refuse => Err(CallError::Unreachable("no connection".to_owned())),
+            }
+        };
+        tokio::time::timeout(timeout, answered).await.unwrap_or(Err(CallError::Timeout))
+    }
+}
+
+/// A manifest of a provider at `<id>.example`, with more lines of YAML.
+fn provider(id: &str, more: &str) -> Manifest {
+    let yaml = format!(
+        r#"
+schema: provider/1
+id: {id}
+name: Provider {id}
+kind: http
+verified: recorded
+types: [ipv4-addr, domain-name, url]
+family: {id}
+grade: B
+tlp_ceiling: AMBER
+pap_ceiling: AMBER
+discloses: indicator
+lifetimes_minutes: {{ found: 1440, not_found: 60, error: 5 }}
+timeout_ms: 4000
+host: {id}.example
+requests:
+  - types: [ipv4-addr, domain-name, url]
+    method: GET
+    path: /v1/lookup
+    query: {{ q: "{{value}}" }}
+outcome:
+  - {{ status: [404], outcome: not_found }}
+  - {{ when: "body.found = true", outcome: found }}
+mapping: '{{"verdict": "malicious", "score": 90}}'
+{more}
+"#
+    );
+    Manifest::parse(&yaml, &format!("{id}.yaml")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same, changed before its first use.
+fn changed(id: &str, change: impl FnOnce(&mut Manifest)) -> Manifest {
+    let mut manifest = provider(id, "");
+    change(&mut manifest);
+    manifest
+}
+
+fn policy(enrich: policy::Enrich) -> Policy {
+    let deadlines = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical].map(|severity| (severity, 60));
+    Policy {
+        schema: Policy::SCHEMA.to_owned(),
+        own: policy::Own::default(),
+        required: BTreeMap::new(),
+        review: policy::Review {
+            levels: vec![policy::Level { approvers: vec!["analyst@soc.example".to_owned()] }],
+            deadline_minutes: deadlines.into(),
+        },
+        enforce: policy::Enforce {
+            targets: BTreeMap::new(),
+            lifetime_hours: BTreeMap::new(),
+            phishing_domain_hours: 72,
+            caps: policy::Caps { per_incident: 50, per_hour: 200, per_list: 9000 },
+        },
+        enrich,
+        guard: policy::GuardPolicy::default(),
+        egress: policy::Egress::default(),
+    }
+}
+
+fn observable(kind: ObservableType, value: &str) -> Sighted {
+    Sighted { observable: Observable::parse(kind, value).unwrap(), places: vec!["text".to_owned()], withheld: None }
+}
+
+/// So many public addresses.
+fn addresses(count: usize) -> Vec<Sighted> {
+    (0..count).map(|n| observable(ObservableType::Ipv4Addr, &format!("5.6.7.{n}"))).collect()
+}
+
+/// Everything around the stage.
+struct Desk {
+    rows: MemoryRows,
+    evidence: MemoryEvidence,
+    verdicts: Distant<MemoryVerdicts>,
+    quotas: Distant<MemoryQuotas>,
+    secrets: MemorySecrets,
+    clock: TokioClock,
+    egress: Script,
+    bundle: Bundle,
+    digest: String,
+}
+
+impl Desk {
+    async fn new(providers: Vec<Manifest>) -> Self {
+        Self::with(providers, policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 8 }).await
+    }
+
+    async fn with(providers: Vec<Manifest>, enrich: policy::Enrich) -> Self {
+        let bundle = Bundle::new(policy(enrich), providers, vec![]);
+        let mut desk = Self {
+            rows: MemoryRows::default(),
+            evidence: MemoryEvidence::default(),
+            verdicts: Distant(MemoryVerdicts::default()),
+            quotas: Distant(MemoryQuotas::default()),
+            secrets: MemorySecrets::default(),
+            clock: TokioClock(Instant::now()),
+            egress: Script::default(),
+            bundle,
+            digest: String::new(),
+        };
+        desk.publish().await;
+        desk
+    }
+
+    /// Stores the bundle; incidents admitted from now on use it.
+    async fn publish(&mut self) {
+        self.digest = self.bundle.digest().unwrap();
+        let bytes = canonical::to_json(&self.bundle).unwrap();
+        self.evidence.store(&Bundle::location(&self.digest), "application/json", &bytes).await.unwrap();
+    }
+
+    /// Admits and extracts an incident.
+    async fn admit(&self, name: &str, observables: &[Sighted]) -> IncidentId {
+        let id = IncidentId::of("default", "mail", name);
+        let now = self.clock.now();
+        let incident = Incident {
+            schema: Incident::SCHEMA.to_owned(),
+            incident_id: id.clone(),
+            tenant: "default".to_owned(),
+            kind: Kind::Mail,
+            source: "mail".to_owned(),
+            native_id: name.to_owned(),
+            severity: Severity::Medium,
+            evidence: EvidenceRef { key: "mail/x".to_owned(), version_id: None, sha256: String::new(), size_bytes: 0 },
+            received_at: now,
+            config_digest: self.digest.clone(),
+            status: IncidentStatus::Open,
+            run: 1,
+            started_at: None,
+            route: None,
+            result: None,
+            failure: None,
+            updated_at: now,
+        };
+        let document = Extraction {
+            schema: Extraction::SCHEMA.to_owned(),
+            incident_id: id.clone(),
+            subject: "x".to_owned(),
+            participants: vec![],
+            observables: observables.to_vec(),
+            omissions: vec![],
+        };
+        let bytes = canonical::to_json(&document).unwrap();
+        let extraction = self.evidence.store(&format!("x/{name}"), "application/json", &bytes).await.unwrap();
+        let run = Run { schema: Run::SCHEMA.to_owned(), extraction: Some(extraction), assessment: None };
+        let writes = [Write::put(Incident::key(&id), &incident).unwrap(), Write::put(Run::key(&id, 1), &run).unwrap()];
+        let _done = self.rows.commit(&writes).await.unwrap();
+        id
+    }
+
+    async fn run(&self, incident_id: &IncidentId) -> Result<Output, Fault> {
+        let input = Input { incident_id: incident_id.clone(), run: 1, offset: 0, count: 50 };
+        let world = World {
+            rows: &self.rows,
+            evidence: &self.evidence,
+            verdicts: &self.verdicts,
+            quotas: &self.quotas,
+            secrets: &self.secrets,
+            clock: &self.clock,
+            egress: &self.egress,
+        };
+        run(&world, ACCOUNT, REMAINING, input).await
+    }
+
+    /// What the run stored.
+    async fn enrichment(&self, incident_id: &IncidentId) -> Enrichment {
+        let row = self.rows.get(&Run::enrichment_key(incident_id, 1, 0)).await.unwrap().unwrap();
+        let pointer: Pointer = row.read().unwrap();
+        serde_json::from_slice(&self.evidence.fetch(&pointer.document).await.unwrap()).unwrap()
+    }
+
+    /// Admits, runs, and says what became of each lookup, such as `a found` or `b error(timeout)`, one text per observable.
+    async fn told(&self, name: &str, observables: &[Sighted]) -> Vec<String> {
+        let id = self.admit(name, observables).await;
+        self.run(&id).await.unwrap();
+        self.enrichment(&id).await.observables.iter().map(|enriched| tell(&enriched.outcomes)).collect()
+    }
+}
+
+fn tell(outcomes: &[Outcome]) -> String {
+    let one = |outcome: &Outcome| {
+        let reason = outcome.reason.as_ref().map_or_else(String::new, |reason| format!("({reason})"));
+        format!("{} {}{reason}{}", outcome.provider, outcome.outcome.as_str(), if outcome.cached { " cached" } else { "" })
+    };
+    outcomes.iter().map(one).collect::<Vec<_>>().join(", ")
+}

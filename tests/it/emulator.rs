@@ -1,0 +1,105 @@
+//! The whole playbook as it is deployed: the real template and the real functions on the local emulator, with `AUTH=true`.
+//!
+//! One test, one emulator, one stack: deploying takes longer than any scenario. The scenarios run beside each other, each
+//! with indicators of its own; each is bounded in time, and the report at the end names the ones that failed. One alone:
+//! `PLAYBOOK_SCENARIO=aborted cargo test -p it emulator`.
+
+mod decisions;
+mod deployed;
+mod intake;
+mod permissions;
+mod visitor;
+
+use std::{any::Any, fmt::Write as _, pin::Pin, rc::Rc, time::Duration};
+
+use tokio::{
+    sync::Semaphore,
+    task::LocalSet,
+    time::{Instant, timeout},
+};
+
+pub use deployed::{Deployed, LEAD, NIGHT_SHIFT, mail};
+pub use visitor::{Answer, Visitor};
+
+use crate::{browser, scanner};
+
+/// Names the one scenario to run, by a part of its name.
+const ONLY: &str = "PLAYBOOK_SCENARIO";
+/// Scenarios at the same time: two cores are busy with three.
+const AT_ONCE: usize = 3;
+/// What one scenario may take, with everything else that runs beside it.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+type Scenario = Pin<Box<dyn Future<Output = ()>>>;
+
+fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
+    macro_rules! scenarios {
+        ($($name:literal: $scenario:path,)*) => { vec![$(($name, Box::pin($scenario(Rc::clone(deployed))))),*] };
+    }
+    scenarios![
+        // The slowest first: the poison message is tried five times before it is given up.
+        "poison: good mails close beside it, and each poison ends visibly": intake::poison,
+        "browser: a person decides in real Chromium without JavaScript": browser::decides,
+        "doors: the demo's doors are refused in another account": permissions::doors,
+        "approved: what a person approves is served, and the incident closes": decisions::approved,
+        "rejected: nothing is enforced, and the false positive is remembered": decisions::rejected,
+        "harmless: closed without a mail to anybody, within the budget": intake::harmless,
+        "budget: 250 observables take at most 12 transitions": intake::budget,
+        "outage: a person is told which sources failed, and acknowledges": decisions::outage,
+        "redelivered: five deliveries at once are one execution and one mail": intake::redelivered,
+        "aborted: recorded as failed; a later decision starts the next run": decisions::aborted,
+        "deadline: the next level is asked, then nothing is enforced": decisions::deadline,
+        "scanner: whatever it opens and presses, nothing is decided": scanner::decides_nothing,
+        "roles: a function cannot do what is not its business": permissions::roles,
+    ]
+}
+
+#[test]
+fn every_scenario_holds_on_the_deployed_playbook() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let report = LocalSet::new().block_on(&runtime, async {
+        let begun = Instant::now();
+        let deployed = Rc::new(Deployed::start().await);
+        println!("deployed in {:.1} s", begun.elapsed().as_secs_f64());
+        run(&deployed).await
+    });
+    assert!(report.is_empty(), "{report}");
+}
+
+/// Runs the scenarios; what failed comes back as a text, empty when nothing did.
+async fn run(deployed: &Rc<Deployed>) -> String {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let places = Rc::new(Semaphore::new(AT_ONCE));
+    let mut running = vec![];
+    for (name, scenario) in scenarios(deployed).into_iter().filter(|(name, _)| name.contains(&only)) {
+        let places = Rc::clone(&places);
+        let bounded = async move {
+            let _place = places.acquire().await.unwrap();
+            let begun = Instant::now();
+            let ended = timeout(PATIENCE, scenario).await;
+            println!("{:6.1} s  {name}", begun.elapsed().as_secs_f64());
+            ended
+        };
+        running.push((name, tokio::task::spawn_local(bounded)));
+    }
+    assert!(!running.is_empty(), "{ONLY}={only} names no scenario");
+
+    let mut report = String::new();
+    for (name, task) in running {
+        let why = match task.await {
+            Ok(Ok(())) => continue,
+            Ok(Err(_)) => format!("not done after {} s", PATIENCE.as_secs()),
+            Err(error) => error.try_into_panic().map_or_else(|error| error.to_string(), |panic| words(panic.as_ref())),
+        };
+        writeln!(report, "\nFAILED {name}\n{why}").unwrap();
+    }
+    if !report.is_empty() {
+        writeln!(report, "\n{}", deployed.errors().await).unwrap();
+    }
+    report
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
