@@ -1,5 +1,10 @@
 //! One binary for every test that crosses crates. Read `walkthrough` first: it is the way of one incident.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a wrong assumption ends the test")]
+
+mod browser;
+mod emulator;
+mod scanner;
 mod state_machine;
 mod walkthrough;
 mod world;

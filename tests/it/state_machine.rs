@@ -111,7 +111,10 @@ fn every_target_exists_and_every_state_is_reached() {
             let inside = processor["States"].as_object().unwrap();
             assert!(inside.contains_key(processor["StartAt"].as_str().unwrap()));
             for (inner_name, inner) in inside {
-                assert!(targets(inner).iter().all(|target| inside.contains_key(target)), "{inner_name} leads out of its Map");
+                assert!(
+                    targets(inner).iter().all(|target| inside.contains_key(target)),
+                    "{inner_name} leads out of its Map"
+                );
             }
         }
     }
@@ -171,7 +174,8 @@ fn the_machine_and_the_code_name_the_same_faults() {
             assert!(["Throttled", "Unavailable"].iter().all(|fault| retry.contains(*fault)), "{name}");
         }
     }
-    let never: Vec<&String> = retried.iter().filter(|error| ["Rejected", "Misconfigured"].contains(&error.as_str())).collect();
+    let never: Vec<&String> =
+        retried.iter().filter(|error| ["Rejected", "Misconfigured"].contains(&error.as_str())).collect();
     assert!(never.is_empty(), "{never:?} cannot be mended by trying again");
 }
 
@@ -234,12 +238,17 @@ fn the_machine_may_do_what_it_does_and_nothing_else() {
     let actions: BTreeSet<&str> = granted
         .iter()
         .map(String::as_str)
-        .filter(|text| text.split_once(':').is_some_and(|(service, _)| ["lambda", "dynamodb", "sns", "states"].contains(&service)))
+        .filter(|text| {
+            text.split_once(':').is_some_and(|(service, _)| ["lambda", "dynamodb", "sns", "states"].contains(&service))
+        })
         .filter(|text| !text.contains("LeadingKeys"))
         .collect();
     assert_eq!(actions, needed);
-    let invoked: BTreeSet<String> =
-        granted.iter().filter_map(|text| text.strip_suffix("Function.Arn")).map(|name| format!("{name}Function")).collect();
+    let invoked: BTreeSet<String> = granted
+        .iter()
+        .filter_map(|text| text.strip_suffix("Function.Arn"))
+        .map(|name| format!("{name}Function"))
+        .collect();
     assert_eq!(invoked, functions);
 }
 

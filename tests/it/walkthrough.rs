@@ -2,14 +2,8 @@
 //!
 //! The order is the order of the functions; the state machine only calls them one after the other.
 
-use playbook::{
-    assessment::Route,
-    incident::IncidentStatus,
-    outcome::Judgement,
-    receipt::Receipt,
-    verdict::Reason,
-};
 use playbook::ports::Evidence;
+use playbook::{assessment::Route, incident::IncidentStatus, outcome::Judgement, receipt::Receipt, verdict::Reason};
 
 use crate::world::{World, fixture};
 
@@ -126,7 +120,10 @@ async fn a_phish_ends_on_the_block_list_by_a_named_analyst() {
     let mail = world.mails_to(ANALYST).pop().unwrap();
     assert!(!mail.text.contains("https://secure-parcel.example"), "indicators are defanged");
     assert!(world.list("url").await.is_empty());
-    assert!(world.update_databases(&id, update_databases::Act::Enforce).await.is_err(), "without a decision nothing is written");
+    assert!(
+        world.update_databases(&id, update_databases::Act::Enforce).await.is_err(),
+        "without a decision nothing is written"
+    );
 
     // 10 review: the page, a one-time code from the mailbox, the decision; the execution wakes.
     let browser = Browser::open(&world, &link_in(&mail)).await;
@@ -171,7 +168,8 @@ async fn a_false_positive_enforces_nothing_and_is_remembered() {
     // The person's decision rules from now on.
     world.assess(&id).await;
     let assessment = world.assessment(&id).await;
-    let parcel = assessment.observables.iter().find(|o| o.sighted.observable.value() == "secure-parcel.example").unwrap();
+    let parcel =
+        assessment.observables.iter().find(|o| o.sighted.observable.value() == "secure-parcel.example").unwrap();
     assert_eq!((parcel.conclusion.verdict, parcel.conclusion.rule), (Judgement::Benign, 1));
 }
 
@@ -200,7 +198,11 @@ async fn an_outage_ends_at_a_person_and_nothing_calls_it_benign() {
     assert!(assessment.observables.iter().any(|o| o.conclusion.reason == Some(Reason::Degraded)));
     world.request_review(&id).await;
     let mail = world.mails_to(ANALYST).pop().unwrap();
-    assert!(mail.text.contains("urlhaus") && mail.text.contains("threatfox"), "the sources that failed are named: {}", mail.text);
+    assert!(
+        mail.text.contains("urlhaus") && mail.text.contains("threatfox"),
+        "the sources that failed are named: {}",
+        mail.text
+    );
     assert_eq!(world.incident(&id).await.status, IncidentStatus::Waiting);
 }
 

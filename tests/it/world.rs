@@ -8,7 +8,10 @@ use playbook::{
     assessment::Assessment,
     bundle::Bundle,
     cache::{MemoryQuotas, MemoryVerdicts},
-    fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryQueue, MemoryRows, MemorySecrets, StoppedClock},
+    fakes::{
+        CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryQueue, MemoryRows, MemorySecrets,
+        StoppedClock,
+    },
     incident::{Incident, Run},
     lookup::{Answer, CallError, Method, Request},
     ports::{Evidence, Mail, Secret},
@@ -195,7 +198,11 @@ impl World {
     }
 
     /// States `Enforce` and `Release`.
-    pub async fn update_databases(&self, id: &IncidentId, act: update_databases::Act) -> Result<update_databases::Output, Fault> {
+    pub async fn update_databases(
+        &self,
+        id: &IncidentId,
+        act: update_databases::Act,
+    ) -> Result<update_databases::Output, Fault> {
         let input = update_databases::Input { act, incident_id: id.clone(), run: 1, round: 1 };
         update_databases::run(&self.evidence, &self.rows, &self.clock, ACCOUNT, input).await
     }
@@ -210,7 +217,9 @@ impl World {
     /// The minute's sweep.
     pub async fn sweep(&self) -> sweep::Output {
         let (clock, entropy) = (&self.clock, &self.entropy);
-        sweep::run(&self.evidence, &self.rows, &self.machines, &self.outbox, (clock, entropy), sweep::Input {}).await.unwrap()
+        sweep::run(&self.evidence, &self.rows, &self.machines, &self.outbox, (clock, entropy), sweep::Input {})
+            .await
+            .unwrap()
     }
 
     /// What a firewall gets of a type; nothing where no list was ever written.

@@ -43,7 +43,8 @@ async fn answer(
             return Ok(write(plain(StatusCode::BAD_REQUEST)));
         }
     };
-    let result = AssertUnwindSafe(handler(request, invocation)).catch_unwind().await;
+    // In a box: the compiler computes the layout of the page's future apart from that of the runtime's.
+    let result = AssertUnwindSafe(Box::pin(handler(request, invocation))).catch_unwind().await;
     Ok(write(result.unwrap_or_else(|panic| {
         report(&Failure::Panicked(panic_text(panic.as_ref())));
         plain(StatusCode::INTERNAL_SERVER_ERROR)

@@ -69,7 +69,8 @@ where
     let work = async {
         let input = serde_json::from_value(event.payload)
             .map_err(|error| Fault::Rejected(format!("the input cannot be read: {error}")))?;
-        let output = handler(input, invocation).await?;
+        // In a box: the compiler computes the layout of a stage's future apart from that of the runtime's.
+        let output = Box::pin(handler(input, invocation)).await?;
         serde_json::to_value(output).map_err(|error| Fault::Rejected(format!("the output cannot be written: {error}")))
     };
     let result = AssertUnwindSafe(work).catch_unwind().await;

@@ -291,10 +291,16 @@ pub fn is_domain(refanged: &Refanged<'_>, name: &Name<'_>) -> bool {
         return true;
     }
     let tld = name.canonical.rsplit('.').next().unwrap_or("");
-    if LOCAL_TLDS.contains(&tld) {
+    if LOCAL_TLDS.contains(&tld) || is_masked(refanged.text(), name.start) {
         return false;
     }
     is_registrable(name.canonical) && !is_code(refanged.text(), name, tld) && !is_file(refanged.text(), name, tld)
+}
+
+/// `ev***l.example`: the rest of a name of which somebody blotted out a part.
+fn is_masked(text: &str, start: usize) -> bool {
+    let stars = skip_back(text, start, start.saturating_sub(32), |b| b == b'*');
+    stars < start && is_label_byte(byte_before(text, stars))
 }
 
 /// Registries sell no name with an underscore; below one, anything goes.

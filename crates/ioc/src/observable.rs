@@ -208,7 +208,7 @@ impl Observable {
     /// | `ipv4-addr` | dotted decimal, no octet with a leading zero |
     /// | `ipv6-addr` | RFC 5952, without zone or brackets |
     /// | `domain-name` | lower-case A-labels, at least two, no trailing dot, under a known public suffix or a special-use name |
-    /// | `url` | as WHATWG URL writes it; http, https, ftp, ftps or sftp; userinfo and fragment kept |
+    /// | `url` | as WHATWG URL writes it; http, https, ftp, ftps, sftp, ws, wss, tcp, udp, ldap or ldaps; userinfo and fragment kept |
     /// | `email-addr` | local part as spelled, domain canonical or a bracketed address |
     /// | `file` | lower-case hexadecimal of 32, 40 or 64 digits |
     pub fn parse(kind: ObservableType, text: &str) -> Result<Self, ParseError> {

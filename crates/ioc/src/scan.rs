@@ -202,6 +202,7 @@ mod tests {
             "evil.invalid",
             "-hi-.com",
             "my_file.com",
+            "ev***l.example",
         ] {
             check(text, &[]);
         }

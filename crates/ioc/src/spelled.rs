@@ -66,7 +66,7 @@ mod tests {
         check("user AT evil DOT example", "user[@]evil[.]example");
         check("user@evil DOT example", "user@evil[.]example");
         check("user At mail DOT evil DOT example", "user[@]mail[.]evil[.]example");
-        check("user AT evil.example", "user[@]evil[.]example");
+        check("user AT evil.example", "user[@]evil.example");
         check("MEET AT NOON. CALL", "MEET AT NOON. CALL");
         check("the DOT com boom", "the DOT com boom");
     }

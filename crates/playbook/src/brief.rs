@@ -1,5 +1,7 @@
 //! A brief: what a person is shown of an assessment, in mail and on the page. Every text in it is harmless and bounded.
 
+#[cfg(feature = "fakes")]
+pub mod sample;
 mod words;
 
 use std::collections::BTreeSet;
@@ -170,9 +172,12 @@ impl Brief {
             findings_left_out,
             failed: lines(&assessment.failed),
             withheld: withheld(assessment),
-            omissions: bounded(assessment.omissions.iter().map(|o| {
-                format!("{}: {}", hostile(&o.place, TEXT_MAX_CHARS), hostile(&o.reason, TEXT_MAX_CHARS))
-            })),
+            omissions: bounded(
+                assessment
+                    .omissions
+                    .iter()
+                    .map(|o| format!("{}: {}", hostile(&o.place, TEXT_MAX_CHARS), hostile(&o.reason, TEXT_MAX_CHARS))),
+            ),
             skipped: lines(&round.skipped),
             offers,
         }
@@ -238,7 +243,9 @@ fn answers(question: Question) -> Vec<Answer> {
 fn question(question: Question, offers: &[Offer]) -> String {
     let ticked = offers.iter().filter(|offer| offer.is_ticked).count();
     match (question, ticked, offers.len()) {
-        (Question::NeedsData, ..) => "Required sources failed, so nobody knows whether this is harmful. What now?".to_owned(),
+        (Question::NeedsData, ..) => {
+            "Required sources failed, so nobody knows whether this is harmful. What now?".to_owned()
+        }
         (_, _, 0) => "Nothing may be blocked here, see why below. Is this malicious, or a false positive?".to_owned(),
         (_, 0, 1) => "The sources contradict each other. Shall this indicator be blocked?".to_owned(),
         (_, 0, all) => format!("The sources contradict each other. Shall any of these {all} indicators be blocked?"),

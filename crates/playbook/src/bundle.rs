@@ -56,7 +56,8 @@ impl Bundle {
             for family in families {
                 let names_it = |m: &&Manifest| &m.family == family && m.types.contains(kind) && m.opines;
                 match self.providers.values().find(names_it) {
-                    None => faults.push(format!("policy: required.{kind}: no provider of family {family:?} takes this type")),
+                    None => faults
+                        .push(format!("policy: required.{kind}: no provider of family {family:?} takes this type")),
                     Some(_) if self.providers.values().filter(names_it).all(|m| m.off_reason().is_some()) => {
                         faults.push(format!("policy: required.{kind}: every provider of family {family:?} is off"));
                     }
@@ -82,10 +83,13 @@ impl Bundle {
     /// door of the demo is open outside the local stack.
     pub async fn load(evidence: &impl Evidence, digest: &str, account: &str) -> Result<Self, Fault> {
         if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(Fault::Misconfigured("no configuration is published: run cargo xtask config publish".to_owned()));
+            return Err(Fault::Misconfigured(
+                "no configuration is published: run cargo xtask config publish".to_owned(),
+            ));
         }
         let stored = evidence.find(&Self::location(digest)).await?;
-        let stored = stored.ok_or_else(|| Fault::Misconfigured(format!("configuration {digest} is not in the bucket")))?;
+        let stored =
+            stored.ok_or_else(|| Fault::Misconfigured(format!("configuration {digest} is not in the bucket")))?;
         if canonical::sha256_hex(&stored.bytes) != digest {
             return Err(Fault::Misconfigured(format!("configuration {digest} is not what its name says")));
         }

@@ -17,7 +17,7 @@
 //! `pk` = `<provider>#<key id>#all`, the [`Quota`] as attributes and `ttl`. One item holds all windows of an account,
 //! because one conditional update has to see all of them.
 
-#[cfg(feature = "fakes")]
+#[cfg(any(test, feature = "fakes"))]
 mod memory;
 mod quota;
 
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "fakes")]
+#[cfg(any(test, feature = "fakes"))]
 pub use memory::{MemoryQuotas, MemoryVerdicts};
 pub use quota::Quota;
 
@@ -119,7 +119,8 @@ pub trait Quotas {
 
     /// Replaces the quota of an account if its `version` is still `seen` (0: there is none):
     /// `attribute_not_exists(pk)` for 0, else `#version = :seen`. A failed condition returns what lies there
-    /// (`ReturnValuesOnConditionCheckFailure: ALL_OLD`). `ttl` is [`Quota::useful_until`] plus a day.
+    /// (`ReturnValuesOnConditionCheckFailure: ALL_OLD`). `ttl` lies
+    /// further away than the longest window: 40 days.
     async fn swap(&self, account: &str, seen: u64, quota: &Quota) -> Result<Swapped, Fault>;
 }
 

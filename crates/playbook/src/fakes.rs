@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     Fault, Timestamp, canonical,
     incident::EvidenceRef,
-    ports::{Clock, Entropy, Evidence, Mail, Machines, Outbox, Queue, Secret, Secrets, Started, Stored, Woken},
+    ports::{Clock, Entropy, Evidence, Machines, Mail, Outbox, Queue, Secret, Secrets, Started, Stored, Woken},
     rows::{Attributes, Change, Commit, Condition, Key, Row, Rows, Write},
 };
 
@@ -61,7 +61,9 @@ impl Rows for MemoryRows {
         let mut due: Vec<Row> = self
             .all()
             .into_iter()
-            .filter(|row| text(row, "due_kind") == kind && !text(row, "due_at").is_empty() && text(row, "due_at") <= until)
+            .filter(|row| {
+                text(row, "due_kind") == kind && !text(row, "due_at").is_empty() && text(row, "due_at") <= until
+            })
             .collect();
         due.sort_by_key(|row| text(row, "due_at"));
         due.truncate(limit);

@@ -64,19 +64,28 @@ impl<'a> Guard<'a> {
     }
 
     fn check_domain(&self, domain: &str, is_whole: bool) -> Option<Guarded> {
-        if let Some(zone) = self.policy.own.domains.iter().find(|zone| ioc::guard::is_within(domain, &canonical(zone))) {
+        if let Some(zone) = self.policy.own.domains.iter().find(|zone| ioc::guard::is_within(domain, &canonical(zone)))
+        {
             return Some(Guarded { withheld: Withheld::Own, reason: format!("own domain {}", ioc::defang_text(zone)) });
         }
         if self.hosts.iter().any(|host| host == domain) {
-            return Some(Guarded { withheld: Withheld::Infrastructure, reason: "a host that the playbook itself uses".to_owned() });
+            return Some(Guarded {
+                withheld: Withheld::Infrastructure,
+                reason: "a host that the playbook itself uses".to_owned(),
+            });
         }
         if let Some(name) = ioc::guard::special_use_name(domain)
             && !(name.is_documentation() && self.documentation_is_public())
         {
-            return Some(Guarded { withheld: Withheld::Reserved, reason: format!("special-use name ({})", name.name()) });
+            return Some(Guarded {
+                withheld: Withheld::Reserved,
+                reason: format!("special-use name ({})", name.name()),
+            });
         }
-        (is_whole && ioc::guard::is_public_suffix(domain))
-            .then(|| Guarded { withheld: Withheld::Infrastructure, reason: "public suffix: everybody below it would be hit".to_owned() })
+        (is_whole && ioc::guard::is_public_suffix(domain)).then(|| Guarded {
+            withheld: Withheld::Infrastructure,
+            reason: "public suffix: everybody below it would be hit".to_owned(),
+        })
     }
 
     fn documentation_is_public(&self) -> bool {
@@ -85,7 +94,8 @@ impl<'a> Guard<'a> {
 }
 
 fn canonical(zone: &str) -> String {
-    Observable::parse(ObservableType::DomainName, zone).map_or_else(|_| zone.to_ascii_lowercase(), |o| o.value().to_owned())
+    Observable::parse(ObservableType::DomainName, zone)
+        .map_or_else(|_| zone.to_ascii_lowercase(), |o| o.value().to_owned())
 }
 
 #[cfg(test)]

@@ -175,13 +175,18 @@ async fn drop_claims(
 }
 
 /// The entries of a list that are active now, sorted. Expired ones are left out even before `sweep` has come by.
-pub async fn active(rows: &impl Rows, target: &str, kind: ObservableType, now: Timestamp) -> Result<Vec<LedgerEntry>, Fault> {
+pub async fn active(
+    rows: &impl Rows,
+    target: &str,
+    kind: ObservableType,
+    now: Timestamp,
+) -> Result<Vec<LedgerEntry>, Fault> {
     let rows = rows.list(&format!("active#{target}#{kind}"), "").await?;
     let entries = rows.iter().map(Row::read).collect::<Result<Vec<LedgerEntry>, Fault>>()?;
     Ok(entries.into_iter().filter(|entry| entry.expires_at > now).collect())
 }
 
-#[cfg(all(test, feature = "fakes"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::fakes::MemoryRows;

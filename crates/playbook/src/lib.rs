@@ -8,7 +8,7 @@ pub mod bundle;
 pub mod cache;
 pub mod canonical;
 pub mod decision;
-#[cfg(feature = "fakes")]
+#[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
 pub mod fault;
 pub mod guard;

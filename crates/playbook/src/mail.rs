@@ -83,7 +83,11 @@ pub fn expired(to: &str, assessment: &Assessment, round: &Round) -> Result<Mail,
         incident_id: assessment.incident_id.as_str(),
         lead: &brief::lead(assessment),
         deadline: &moment(round.deadline),
-        follows: if round.last { "No level follows: the incident stays undecided." } else { "The next level is asked now." },
+        follows: if round.last {
+            "No level follows: the incident stays undecided."
+        } else {
+            "The next level is asked now."
+        },
     };
     let subject = format!("[IOC review] {} was not decided in time ({})", shorter(view.lead, 70), view.incident_id);
     mail(to, &subject, view.incident_id, &ExpiredText { view: &view }, &ExpiredHtml { view: &view })

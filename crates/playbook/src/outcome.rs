@@ -109,7 +109,11 @@ impl Grade {
     /// The lower of the two: a mapping may lower its grade, never raise it.
     #[must_use]
     pub fn at_most(self, ceiling: Self) -> Self {
-        if self.weight() > ceiling.weight() || (self.weight() == ceiling.weight() && self < ceiling) { ceiling } else { self }
+        if self.weight() > ceiling.weight() || (self.weight() == ceiling.weight() && self < ceiling) {
+            ceiling
+        } else {
+            self
+        }
     }
 }
 

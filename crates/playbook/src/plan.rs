@@ -43,7 +43,13 @@ pub struct Plan {
 impl Plan {
     /// The plan for these verdicts: malicious is enforced, a contradiction is offered unticked, guarded is refused.
     #[must_use]
-    pub fn make(verdicts: &[(Observable, Verdict, bool)], policy: &Policy, targets: &[&Target], guard: &Guard, now: Timestamp) -> Self {
+    pub fn make(
+        verdicts: &[(Observable, Verdict, bool)],
+        policy: &Policy,
+        targets: &[&Target],
+        guard: &Guard,
+        now: Timestamp,
+    ) -> Self {
         let mut entries = vec![];
         let mut admitted = 0;
         for (observable, verdict, is_phishing) in verdicts {
@@ -51,7 +57,9 @@ impl Plan {
             if !enforces && !verdict.is_contradiction() {
                 continue;
             }
-            for target in targets.iter().filter(|t| t.effect == Effect::Enforces && t.types.contains(&observable.kind())) {
+            for target in
+                targets.iter().filter(|t| t.effect == Effect::Enforces && t.types.contains(&observable.kind()))
+            {
                 if policy.enforce.targets.get(&target.id).copied().unwrap_or(Act::Never) == Act::Never {
                     continue;
                 }
@@ -59,7 +67,8 @@ impl Plan {
                 if refused.is_none() {
                     admitted += 1;
                     if admitted > policy.enforce.caps.per_incident {
-                        refused = Some(format!("over the cap of {} entries an incident", policy.enforce.caps.per_incident));
+                        refused =
+                            Some(format!("over the cap of {} entries an incident", policy.enforce.caps.per_incident));
                     }
                 }
                 let lifetime_hours = lifetime_hours(policy, observable.kind(), *is_phishing);
@@ -82,10 +91,12 @@ impl Plan {
         let acts: Vec<_> = self
             .entries
             .iter()
-            .map(|e| serde_json::json!({
-                "observable": e.observable.key(), "target": e.target, "act": e.act,
-                "lifetime_hours": e.lifetime_hours, "ticked": e.ticked, "refused": e.refused,
-            }))
+            .map(|e| {
+                serde_json::json!({
+                    "observable": e.observable.key(), "target": e.target, "act": e.act,
+                    "lifetime_hours": e.lifetime_hours, "ticked": e.ticked, "refused": e.refused,
+                })
+            })
             .collect();
         canonical::digest(&acts)
     }
@@ -107,7 +118,6 @@ fn lifetime_hours(policy: &Policy, kind: ObservableType, is_phishing: bool) -> u
 mod tests {
     use super::*;
     use crate::{
-
         target::TargetKind,
         verdict::{Coverage, Reason, Sums},
     };
@@ -130,7 +140,8 @@ mod tests {
         let mut policy: Policy = serde_saphyr::from_str(include_str!("../../../playbook/policy.yaml")).unwrap();
         policy.guard.documentation_ranges = crate::policy::DocumentationRanges::AsPublic;
         policy.enforce.caps.per_incident = 3;
-        let target: Target = serde_saphyr::from_str(include_str!("../../../playbook/targets/served-list.yaml")).unwrap();
+        let target: Target =
+            serde_saphyr::from_str(include_str!("../../../playbook/targets/served-list.yaml")).unwrap();
         assert_eq!(target.kind, TargetKind::ServedList);
         let now = Timestamp::from_millis(1_800_000_000_000);
         Plan::make(verdicts, &policy, &[&target], &Guard::new(&policy, &[]), now)
@@ -153,7 +164,10 @@ mod tests {
             .iter()
             .map(|e| format!("{} {} {} {}", e.observable.value(), e.lifetime_hours, e.ticked, e.refused.is_some()))
             .collect();
-        assert_eq!(lines, ["evil.example 72 true false", "doubt.example 720 false false", "mail.corp.example 720 false true"]);
+        assert_eq!(
+            lines,
+            ["evil.example 72 true false", "doubt.example 720 false false", "mail.corp.example 720 false true"]
+        );
     }
 
     #[test]

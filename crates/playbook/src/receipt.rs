@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fault, IncidentId, Timestamp, verdict::{Facts, Verdict}};
+use crate::{
+    Fault, IncidentId, Timestamp,
+    verdict::{Facts, Verdict},
+};
 
 /// One verdict with everything it was reached from (`receipt/1`). Holds no floats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +45,11 @@ impl Receipt {
             }
             receipts.push(receipt);
         }
-        if receipts.is_empty() { Err(Fault::Rejected("the document holds no receipt".to_owned())) } else { Ok(receipts) }
+        if receipts.is_empty() {
+            Err(Fault::Rejected("the document holds no receipt".to_owned()))
+        } else {
+            Ok(receipts)
+        }
     }
 
     /// One receipt a line.

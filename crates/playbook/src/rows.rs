@@ -39,9 +39,8 @@ pub struct Row {
 impl Row {
     /// The row as a document; unknown attributes are ignored.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        serde_json::from_value(Value::Object(self.attributes.clone())).map_err(|error| {
-            Fault::Rejected(format!("row {} / {} cannot be read: {error}", self.key.pk, self.key.sk))
-        })
+        serde_json::from_value(Value::Object(self.attributes.clone()))
+            .map_err(|error| Fault::Rejected(format!("row {} / {} cannot be read: {error}", self.key.pk, self.key.sk)))
     }
 }
 

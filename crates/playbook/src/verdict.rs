@@ -367,9 +367,8 @@ fn decide(facts: &Facts, opinions: &[Weighed], sums: Sums, answers: Answers, now
         });
         return if newer_grade_a { (2, Judgement::Suspicious, 50) } else { (1, decision.verdict, 100) };
     }
-    let spoken_against = opinions
-        .iter()
-        .any(|o| o.family != SELF && matches!(o.verdict, Judgement::Malicious | Judgement::Suspicious));
+    let spoken_against =
+        opinions.iter().any(|o| o.family != SELF && matches!(o.verdict, Judgement::Malicious | Judgement::Suspicious));
     // Malicious weight plus half the suspicious weight, doubled to stay in whole numbers.
     let doubt_doubled = sums.malicious.saturating_mul(2).saturating_add(sums.suspicious);
     if sums.malicious >= CONTRADICTS && sums.benign >= CONTRADICTS {

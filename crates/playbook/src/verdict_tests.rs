@@ -176,7 +176,8 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
     let provider = prop::sample::select(vec!["p1", "p2", "p3", "p4", "p5", "p6"]);
     let family = prop::sample::select(vec!["u", "t", "m", "h", "self"]);
     let tail = prop_oneof![
-        prop::sample::select(vec!["not_found", "error", "rate_limited", "pending", "skipped", "found"]).prop_map(str::to_owned),
+        prop::sample::select(vec!["not_found", "error", "rate_limited", "pending", "skipped", "found"])
+            .prop_map(str::to_owned),
         (
             prop::sample::select(vec!["A", "B", "C", "D", "E", "F"]),
             prop::sample::select(vec!["malicious", "suspicious", "benign", "unknown"]),

@@ -101,7 +101,12 @@ pub async fn raise_run(rows: &impl Rows, incident: &Incident, now: Timestamp) ->
 }
 
 /// Starts the execution of the incident's current run and notes that it was started. Safe to run again.
-pub async fn start_run(rows: &impl Rows, machines: &impl Machines, incident: &Incident, now: Timestamp) -> Result<(), Fault> {
+pub async fn start_run(
+    rows: &impl Rows,
+    machines: &impl Machines,
+    incident: &Incident,
+    now: Timestamp,
+) -> Result<(), Fault> {
     let name = incident.incident_id.execution_name(incident.run);
     match machines.start(&name, &execution_input(incident)).await? {
         Started::New(_) | Started::Exists(_) => {}

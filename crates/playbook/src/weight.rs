@@ -34,7 +34,11 @@ mod tests {
     fn weight_decays_by_type() {
         let check = |grade, kind, age_days: i64, expected| {
             let now = Timestamp::from_millis(1_800_000_000_000);
-            assert_eq!(hundredths(grade, kind, now.plus_hours(-24 * age_days), now), expected, "{kind} after {age_days} d");
+            assert_eq!(
+                hundredths(grade, kind, now.plus_hours(-24 * age_days), now),
+                expected,
+                "{kind} after {age_days} d"
+            );
         };
         check(Grade::A, ObservableType::Url, 0, 10_000);
         check(Grade::A, ObservableType::Url, -5, 10_000);
@@ -49,7 +53,8 @@ mod tests {
     fn weight_never_grows_with_age() {
         let now = Timestamp::from_millis(1_800_000_000_000);
         for kind in ObservableType::ALL {
-            let weights: Vec<u32> = (0..500).map(|d| hundredths(Grade::A, kind, now.plus_hours(-24 * d), now)).collect();
+            let weights: Vec<u32> =
+                (0..500).map(|d| hundredths(Grade::A, kind, now.plus_hours(-24 * d), now)).collect();
             assert!(weights.windows(2).all(|pair| pair[0] >= pair[1]), "{kind}");
         }
     }

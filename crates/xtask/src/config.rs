@@ -107,15 +107,26 @@ fn read(project: &Project, path: &Path) -> Result<String, Complaint> {
 }
 
 /// The policy with the overlay on top, and the text that its complaints are looked up in.
-fn policy(project: &Project, path: &Path, text: &str, overlay: Option<&Overlay>) -> Result<(Policy, String), Complaint> {
+fn policy(
+    project: &Project,
+    path: &Path,
+    text: &str,
+    overlay: Option<&Overlay>,
+) -> Result<(Policy, String), Complaint> {
     let file = project.name_of(path);
     let shipped: Policy = parse(text, &file)?;
     let Some(overlay) = overlay else { return Ok((shipped, text.to_owned())) };
-    let mut merged = serde_json::to_value(&shipped)
-        .map_err(|error| Complaint { file: file.clone(), line: 1, message: error.to_string() })?;
+    let mut merged = serde_json::to_value(&shipped).map_err(|error| Complaint {
+        file: file.clone(),
+        line: 1,
+        message: error.to_string(),
+    })?;
     merge(&mut merged, &overlay.policy);
-    let policy = serde_json::from_value(merged)
-        .map_err(|error| Complaint { file: overlay.file.clone(), line: 1, message: error.to_string() })?;
+    let policy = serde_json::from_value(merged).map_err(|error| Complaint {
+        file: overlay.file.clone(),
+        line: 1,
+        message: error.to_string(),
+    })?;
     Ok((policy, text.to_owned()))
 }
 
@@ -132,9 +143,13 @@ fn merge(under: &mut Value, over: &Value) {
 
 fn target(yaml: &str, file: &str) -> Result<Target, Complaint> {
     let target: Target = parse(yaml, file)?;
-    let complain = |key: &str, message: String| Complaint { file: file.to_owned(), line: line_of(yaml, &[key]), message };
+    let complain =
+        |key: &str, message: String| Complaint { file: file.to_owned(), line: line_of(yaml, &[key]), message };
     if target.schema != Target::SCHEMA {
-        return Err(complain("schema", format!("schema is {:?}, this version reads {:?}", target.schema, Target::SCHEMA)));
+        return Err(complain(
+            "schema",
+            format!("schema is {:?}, this version reads {:?}", target.schema, Target::SCHEMA),
+        ));
     }
     let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
     if target.id != name {
@@ -220,7 +235,8 @@ mod tests {
         let complaint = parse::<Value>("a: 1\nb: [\n", "x.yaml").unwrap_err();
         assert!(complaint.to_string().starts_with("x.yaml:"), "{complaint}");
         assert!(complaint.line >= 2, "{complaint}");
-        let complaint = target("schema: target/1\nid: b\nname: n\nkind: served_list\neffect: enforces\ntypes: []\n", "t/a.yaml");
+        let complaint =
+            target("schema: target/1\nid: b\nname: n\nkind: served_list\neffect: enforces\ntypes: []\n", "t/a.yaml");
         assert_eq!(complaint.unwrap_err().line, 2);
     }
 }

@@ -122,7 +122,8 @@ fn edges(state: &Value) -> Vec<(String, String)> {
 fn label(choice: &Value) -> String {
     let condition = choice["Condition"].as_str().unwrap_or_default();
     let word = condition.split('\'').nth(1).map(str::to_owned);
-    let comment = || choice["Comment"].as_str().unwrap_or_default().split(['.', ':']).next().unwrap_or_default().to_lowercase();
+    let comment =
+        || choice["Comment"].as_str().unwrap_or_default().split(['.', ':']).next().unwrap_or_default().to_lowercase();
     word.unwrap_or_else(comment).replace('"', "'")
 }
 
@@ -148,7 +149,14 @@ mod tests {
             "End": {"Type": "Succeed"},
         }});
         let chart = mermaid(&machine).unwrap();
-        for line in ["start([start]) --> Look", "Look -->|\"review\"| Ask", "Look -->|\"some are left\"| Look", "Look -->|\"otherwise\"| End", "Ask[/Ask/]", "Ask --> End"] {
+        for line in [
+            "start([start]) --> Look",
+            "Look -->|\"review\"| Ask",
+            "Look -->|\"some are left\"| Look",
+            "Look -->|\"otherwise\"| End",
+            "Ask[/Ask/]",
+            "Ask --> End",
+        ] {
             assert!(chart.contains(line), "{line}\n{chart}");
         }
         assert!(!chart.contains("Ask -.-> MarkFailed"), "{chart}");

@@ -91,7 +91,12 @@ pub fn file(project: &Project, path: &str, json: bool) -> Result<()> {
     let mut rows = vec![["TYPE", "VALUE", "FOUND IN", "NOTE"].map(str::to_owned).to_vec()];
     for sighted in &extraction.observables {
         let note = sighted.withheld.map(|why| format!("withheld: {}", word(&why))).unwrap_or_default();
-        rows.push(vec![sighted.observable.kind().to_string(), sighted.observable.defanged(), sighted.places.join(", "), note]);
+        rows.push(vec![
+            sighted.observable.kind().to_string(),
+            sighted.observable.defanged(),
+            sighted.places.join(", "),
+            note,
+        ]);
     }
     if rows.len() == 1 {
         term::line("nothing found");

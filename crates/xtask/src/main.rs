@@ -54,7 +54,9 @@ enum Command {
     #[command(subcommand)]
     Secret(Secret),
     /// Reach the verdicts of a receipt again, and say whether they are the same
-    #[command(before_help = "Examples:\n  cargo xtask replay receipt.json\n  aws s3 cp s3://BUCKET/KEY - | cargo xtask replay - --explain")]
+    #[command(
+        before_help = "Examples:\n  cargo xtask replay receipt.json\n  aws s3 cp s3://BUCKET/KEY - | cargo xtask replay - --explain"
+    )]
     Replay {
         /// A receipt, or receipts one a line; - reads standard input
         receipt: String,
@@ -167,7 +169,10 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<bool> {
     if let Command::Extract(Extract { jsonl: true, .. }) = command {
         let (input, output) = (std::io::stdin().lock(), std::io::stdout().lock());
-        extract_command::lines(std::io::BufReader::with_capacity(1 << 20, input), std::io::BufWriter::with_capacity(1 << 20, output))?;
+        extract_command::lines(
+            std::io::BufReader::with_capacity(1 << 20, input),
+            std::io::BufWriter::with_capacity(1 << 20, output),
+        )?;
         return Ok(true);
     }
     let project = Project::find()?;

@@ -30,7 +30,9 @@ pub fn functions(project: &Project, architecture: Architecture) -> Result<()> {
     let packages: Vec<&str> = functions.iter().flat_map(|name| ["--package", name]).collect();
     let native = if cfg!(target_arch = "x86_64") { Architecture::X86 } else { Architecture::Arm };
     let from = if architecture == native {
-        process::run(process::cargo(project.root()).args(["build", "--release", "--locked", "--bins"]).args(&packages))?;
+        process::run(
+            process::cargo(project.root()).args(["build", "--release", "--locked", "--bins"]).args(&packages),
+        )?;
         build::target_folder(project)?.join("release")
     } else {
         cross(project, architecture, &packages)?
@@ -115,7 +117,6 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
-
 
 #[cfg(test)]
 mod tests {

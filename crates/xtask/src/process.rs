@@ -12,7 +12,14 @@ fn is_set_by_cargo(name: &str) -> bool {
     name.starts_with("CARGO_PKG_")
         || name.starts_with("CARGO_BIN_EXE_")
         || name.starts_with("NEXTEST")
-        || matches!(name, "CARGO_MANIFEST_DIR" | "CARGO_MANIFEST_PATH" | "CARGO_CRATE_NAME" | "CARGO_BIN_NAME" | "CARGO_PRIMARY_PACKAGE")
+        || matches!(
+            name,
+            "CARGO_MANIFEST_DIR"
+                | "CARGO_MANIFEST_PATH"
+                | "CARGO_CRATE_NAME"
+                | "CARGO_BIN_NAME"
+                | "CARGO_PRIMARY_PACKAGE"
+        )
 }
 
 /// Cargo in the project, as a person would have typed it.
@@ -31,7 +38,13 @@ pub fn cargo(root: &Path) -> Command {
 /// Whether a program can be started at all.
 #[must_use]
 pub fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
 }
 
 /// Runs a program to its end and returns what it wrote; what it wrote is the error when it fails.
@@ -41,8 +54,9 @@ pub fn output(command: &mut Command) -> Result<Output> {
     if output.status.success() {
         return Ok(output);
     }
-    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned()).join("\n");
-    bail!("{name} failed ({}):\n{}", output.status, tail(said.trim(), 40))
+    let said =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned()).join("\n");
+    bail!("{name} failed ({}):\n{}", output.status, tail(said.trim(), 200))
 }
 
 /// Runs a program to its end; its messages go where ours go, never to our standard output.
@@ -67,7 +81,10 @@ pub fn tail(text: &str, lines: usize) -> &str {
 pub fn end_group(leader: u32) {
     // The shell's own `kill` is there even where no such program is.
     let kill = |signal: &str| {
-        Command::new("sh").args(["-c", &format!("kill -{signal} -- -{leader} 2>/dev/null")]).status().is_ok_and(|s| s.success())
+        Command::new("sh")
+            .args(["-c", &format!("kill -{signal} -- -{leader} 2>/dev/null")])
+            .status()
+            .is_ok_and(|s| s.success())
     };
     if !kill("TERM") {
         return;
@@ -87,7 +104,12 @@ pub fn command_line(pid: u32) -> Option<String> {
     let output = if Path::new("/proc/self/cmdline").exists() {
         std::fs::read(format!("/proc/{pid}/cmdline")).ok()?
     } else {
-        Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output().ok().filter(|o| o.status.success())?.stdout
+        Command::new("ps")
+            .args(["-o", "command=", "-p", &pid.to_string()])
+            .output()
+            .ok()
+            .filter(|o| o.status.success())?
+            .stdout
     };
     let words = String::from_utf8_lossy(&output).replace('\0', " ").trim().to_owned();
     (!words.is_empty()).then_some(words)

@@ -17,7 +17,8 @@ pub fn check(project: &Project, json: bool) -> Result<()> {
     let bundle = config::load(project, None)?;
     let digest = bundle.digest()?;
     if json {
-        let on: Vec<&String> = bundle.providers.iter().filter(|(_, m)| m.off_reason().is_none()).map(|(id, _)| id).collect();
+        let on: Vec<&String> =
+            bundle.providers.iter().filter(|(_, m)| m.off_reason().is_none()).map(|(id, _)| id).collect();
         let told = json!({ "digest": digest, "providers": bundle.providers.keys().collect::<Vec<_>>(), "on": on, "targets": bundle.targets.keys().collect::<Vec<_>>() });
         term::line(&serde_json::to_string_pretty(&told)?);
         return Ok(());
@@ -34,7 +35,11 @@ pub fn check(project: &Project, json: bool) -> Result<()> {
         ]);
     }
     term::line(&term::table(&rows));
-    term::line(&format!("\nplaybook/ is in order: {} providers, {} targets, digest {digest}", bundle.providers.len(), bundle.targets.len()));
+    term::line(&format!(
+        "\nplaybook/ is in order: {} providers, {} targets, digest {digest}",
+        bundle.providers.len(),
+        bundle.targets.len()
+    ));
     Ok(())
 }
 
@@ -51,7 +56,18 @@ pub fn publish(project: &Project, bucket: &str, json: bool) -> Result<()> {
     std::fs::create_dir_all(project.path(".local"))?;
     std::fs::write(&file, canonical::to_json(&bundle)?)?;
     let mut put = Command::new(aws(project)?);
-    put.args(["s3api", "put-object", "--content-type", "application/json", "--bucket", bucket, "--key", &location, "--body"]).arg(&file);
+    put.args([
+        "s3api",
+        "put-object",
+        "--content-type",
+        "application/json",
+        "--bucket",
+        bucket,
+        "--key",
+        &location,
+        "--body",
+    ])
+    .arg(&file);
     let put = process::output(&mut put);
     let _ = std::fs::remove_file(&file);
     put.with_context(|| format!("s3://{bucket}/{location} cannot be written: are you signed in (aws sts get-caller-identity), and is the bucket the stack's EvidenceBucketName?"))?;
@@ -59,7 +75,9 @@ pub fn publish(project: &Project, bucket: &str, json: bool) -> Result<()> {
         term::line(&json!({ "digest": digest, "bucket": bucket, "key": location }).to_string());
     } else {
         term::line(&digest);
-        term::message(&format!("written to s3://{bucket}/{location}\nNext: sam deploy --parameter-overrides ConfigDigest={digest}"));
+        term::message(&format!(
+            "written to s3://{bucket}/{location}\nNext: sam deploy --parameter-overrides ConfigDigest={digest}"
+        ));
     }
     Ok(())
 }
@@ -92,7 +110,9 @@ pub fn set_secret(project: &Project, stack: &str, id: &str, is_consumer: bool) -
     if !ended.status.success() {
         bail!("{name} cannot be written: {}", String::from_utf8_lossy(&ended.stderr).trim());
     }
-    term::message(&format!("{name} is set; functions read it within five minutes. To undo: aws ssm delete-parameter --name {name}"));
+    term::message(&format!(
+        "{name} is set; functions read it within five minutes. To undo: aws ssm delete-parameter --name {name}"
+    ));
     Ok(())
 }
 

@@ -48,7 +48,9 @@ pub fn receipts(path: &str, explain: bool, json: bool) -> Result<bool> {
 pub const fn rule(number: u8) -> &'static str {
     match number {
         1 => "a person decided earlier, and that still rules",
-        2 => "contradiction: weighty sources say malicious and benign, or newer evidence speaks against a person's decision",
+        2 => {
+            "contradiction: weighty sources say malicious and benign, or newer evidence speaks against a person's decision"
+        }
         3 => "malicious: one grade-A source of 70 or more, or two independent sources of 35 or more, together 100",
         4 => "suspicious: malicious weight and half the suspicious weight make 35 or more",
         5 => "benign: a grade A or B source says so, nobody says otherwise, and every required source has answered",
@@ -63,9 +65,18 @@ fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: 
     lines.push(format!("{}  {}", receipt.facts.observable.kind(), receipt.facts.observable.defanged()));
     lines.push(format!("verdict     {}{reason}{degraded}", term::bold(verdict.verdict.as_str())));
     lines.push(format!("confidence  {}", verdict.confidence));
-    lines.push(format!("coverage    {} of {} required sources answered", verdict.coverage.answered, verdict.coverage.required));
+    lines.push(format!(
+        "coverage    {} of {} required sources answered",
+        verdict.coverage.answered, verdict.coverage.required
+    ));
     lines.push(format!("rule {}      {}", verdict.rule, rule(verdict.rule)));
-    lines.push(format!("incident    {} run {}, judged {} by configuration {}", receipt.incident_id, receipt.run, receipt.now, short(&receipt.config_digest)));
+    lines.push(format!(
+        "incident    {} run {}, judged {} by configuration {}",
+        receipt.incident_id,
+        receipt.run,
+        receipt.now,
+        short(&receipt.config_digest)
+    ));
     lines.push(String::new());
     lines.push(arithmetic(verdict));
     if explain {
@@ -85,7 +96,8 @@ fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: 
 /// Every opinion with its weight, and the sums.
 #[must_use]
 pub fn arithmetic(verdict: &Verdict) -> String {
-    let mut rows = vec![["PROVIDER", "FAMILY", "SAYS", "GRADE", "SEEN", "WEIGHT", "COUNTS"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["PROVIDER", "FAMILY", "SAYS", "GRADE", "SEEN", "WEIGHT", "COUNTS"].map(str::to_owned).to_vec()];
     for opinion in &verdict.opinions {
         rows.push(vec![
             opinion.provider.clone(),

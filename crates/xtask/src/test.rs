@@ -82,13 +82,15 @@ fn tests(project: &Project, fast: bool) -> Command {
 
 /// Runs the tests, hands on what they say, and remembers the summary.
 fn follow(tests: &mut Command) -> Result<(bool, Option<String>)> {
-    let mut running = tests.stdin(Stdio::null()).stdout(Stdio::from(std::io::stderr())).stderr(Stdio::piped()).spawn()?;
+    let mut running =
+        tests.stdin(Stdio::null()).stdout(Stdio::from(std::io::stderr())).stderr(Stdio::piped()).spawn()?;
     let said = running.stderr.take().context("no pipe")?;
     let mut summary = None;
     for line in BufReader::new(said).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
         if let Some((_, counts)) = line.split_once("tests run: ") {
-            let total = line.split_once("] ").map_or("", |(_, rest)| rest).split("tests run").next().unwrap_or_default();
+            let total =
+                line.split_once("] ").map_or("", |(_, rest)| rest).split("tests run").next().unwrap_or_default();
             summary = Some(plain(&format!("{}run: {counts}", total.trim_start())));
         }
         term::message(&line);
@@ -113,7 +115,8 @@ fn examples(project: &Project) -> Result<bool> {
 /// A browser of the Chromium family; installed where we may.
 fn browser() -> Result<String> {
     let named = std::env::var(BROWSER_VARIABLE).ok().filter(|path| !path.is_empty());
-    let find = || ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| process::is_installed(name));
+    let find =
+        || ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| process::is_installed(name));
     if let Some(found) = named.or_else(|| find().map(str::to_owned)) {
         return Ok(found);
     }
@@ -122,7 +125,9 @@ fn browser() -> Result<String> {
         term::progress("installing chromium (once)");
         process::output(Command::new("apt-get").args(["update", "--quiet"]))?;
         let mut install = Command::new("apt-get");
-        install.args(["install", "--yes", "--quiet", "--no-install-recommends", "chromium"]).env("DEBIAN_FRONTEND", "noninteractive");
+        install
+            .args(["install", "--yes", "--quiet", "--no-install-recommends", "chromium"])
+            .env("DEBIAN_FRONTEND", "noninteractive");
         process::output(&mut install)?;
     }
     match find() {

@@ -2,7 +2,7 @@
 
 use playbook::{
     Fault, IncidentId, Timestamp,
-    incident::{Incident, IncidentStatus, Intake, INTAKE_SCHEMA, Kind},
+    incident::{INTAKE_SCHEMA, Incident, IncidentStatus, Intake, Kind},
     ports::{Clock, Machines},
     rows::{Commit, Condition, Rows, Write},
     waking,

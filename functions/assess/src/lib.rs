@@ -178,13 +178,18 @@ async fn outcomes(
     for row in rows.list(&format!("incident#{id}"), &format!("enrichment#{run}#")).await? {
         let pointer: Pointer = row.read()?;
         let enrichment: Enrichment = document(&evidence.fetch(&pointer.document).await?)?;
-        outcomes.extend(enrichment.observables.into_iter().map(|Enriched { observable, outcomes }| (observable, outcomes)));
+        outcomes
+            .extend(enrichment.observables.into_iter().map(|Enriched { observable, outcomes }| (observable, outcomes)));
     }
     Ok(outcomes)
 }
 
 /// What a person decided on this observable before, while it rules.
-async fn earlier_decision(rows: &impl Rows, sighted: &Sighted, now: Timestamp) -> Result<Option<PersonDecision>, Fault> {
+async fn earlier_decision(
+    rows: &impl Rows,
+    sighted: &Sighted,
+    now: Timestamp,
+) -> Result<Option<PersonDecision>, Fault> {
     if sighted.withheld.is_some() {
         return Ok(None);
     }

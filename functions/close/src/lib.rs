@@ -67,7 +67,10 @@ pub async fn run(
         .only_if(Condition::Is("run", input.run.into()))
         .removing(&["failure"]);
     if rows.commit(&[write]).await? == Commit::Conflict {
-        return Err(Fault::Rejected(format!("run {} is no longer the current run of {}", input.run, input.incident_id)));
+        return Err(Fault::Rejected(format!(
+            "run {} is no longer the current run of {}",
+            input.run, input.incident_id
+        )));
     }
     info!(incident.id = %input.incident_id, result, "closed");
     Ok(Output { status, result })
@@ -147,7 +150,11 @@ fn result(assessment: &Assessment, decision: &Decision) -> String {
         Choice::Approved => {
             let approved: BTreeSet<&str> = decision.indicators.iter().map(String::as_str).collect();
             let written = assessment.plan.open().filter(|entry| approved.contains(entry.observable.key().as_str()));
-            format!("{} of {} entries were enforced; each expires by itself", written.count(), assessment.plan.entries.len())
+            format!(
+                "{} of {} entries were enforced; each expires by itself",
+                written.count(),
+                assessment.plan.entries.len()
+            )
         }
         Choice::Rejected => "nothing is enforced, and what this incident wrote has been released".to_owned(),
         Choice::Acknowledged => "the incident is closed as unknown; nothing is enforced".to_owned(),

@@ -29,6 +29,7 @@ use crate::{
     egress::{Destination, Egress},
     lines::{Line, Lines},
     plan::Work,
+    slots::Slot,
 };
 
 /// A call that would have less time than this is not started.
@@ -176,12 +177,13 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
         let slots = &slots;
         let asked = works.iter().map(|(key, work)| async move {
             let calls = work.providers.iter().filter_map(|id| self.lines.get(id)).map(|line| {
-                let slot = slots.of(line, key, self.clock.now());
+                let slot = slots.of(&line.manifest.id, key);
                 self.lookup(line, work, slot)
             });
             let mut learned = Learned::default();
             for (outcome, is_kept) in join_all(calls).await {
-                if is_kept { learned.kept.push(outcome.clone()) } else { learned.left.push(outcome.clone()) }
+                let list = if is_kept { &mut learned.kept } else { &mut learned.left };
+                list.push(outcome.clone());
                 learned.outcomes.insert(outcome.provider.clone(), outcome);
             }
             self.keep(key, &learned).await;
@@ -208,15 +210,18 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
     }
 
     /// One lookup, and whether its outcome may be used again.
-    async fn lookup(&self, line: &Line<'_>, work: &Work, slot: Result<Timestamp, Outcome>) -> (Outcome, bool) {
+    async fn lookup(&self, line: &Line<'_>, work: &Work, slot: Slot) -> (Outcome, bool) {
         let failed = |reason: &str| {
             let skipped = skipped(line.manifest, reason, self.clock.now());
             (Outcome { outcome: Status::Error, ..skipped }, false)
         };
-        let limited = |reason: &str| (limited(line, reason, self.clock.now()), false);
+        let limited = |reason: &str| {
+            let skipped = skipped(line.manifest, reason, self.clock.now());
+            (Outcome { outcome: Status::RateLimited, ..skipped }, false)
+        };
         let slot = match slot {
             Ok(slot) => slot,
-            Err(outcome) => return (outcome, false),
+            Err(reason) => return limited(reason),
         };
         let wait = Duration::from_millis(u64::try_from(slot.ms_since(self.clock.now())).unwrap_or(0));
         let start = Instant::now() + wait;
@@ -267,11 +272,6 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
     async fn before_deadline<T, E>(&self, permit: impl Future<Output = Result<T, E>>) -> Option<T> {
         tokio::time::timeout_at(self.deadline, permit).await.ok()?.ok()
     }
-}
-
-/// The outcome of a lookup that had no slot.
-pub(crate) fn limited(line: &Line<'_>, reason: &str, now: Timestamp) -> Outcome {
-    Outcome { outcome: Status::RateLimited, ..skipped(line.manifest, reason, now) }
 }
 
 /// Adds outcomes to those that are known.

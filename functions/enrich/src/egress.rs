@@ -34,12 +34,7 @@ pub struct Destination<'a> {
 pub trait Egress {
     /// Sends the request and reads the whole answer within `timeout`. Any HTTP status is an answer, redirects too:
     /// they are not followed. Errors hold neither the request nor the key.
-    async fn call(
-        &self,
-        to: &Destination<'_>,
-        request: &Request,
-        timeout: Duration,
-    ) -> Result<Answer, CallError>;
+    async fn call(&self, to: &Destination<'_>, request: &Request, timeout: Duration) -> Result<Answer, CallError>;
 }
 
 /// Calls over https to public addresses, and nothing else: no redirects, no proxies, no retries, no address literals.
@@ -87,16 +82,13 @@ fn strict() -> Result<reqwest::ClientBuilder, Fault> {
 }
 
 impl Egress for Https {
-    async fn call(
-        &self,
-        to: &Destination<'_>,
-        request: &Request,
-        timeout: Duration,
-    ) -> Result<Answer, CallError> {
+    async fn call(&self, to: &Destination<'_>, request: &Request, timeout: Duration) -> Result<Answer, CallError> {
         admit(to.host, &request.url)?;
         let built = match to.stand_in {
             None => build(&self.public, request, request.url.clone()),
-            Some(base) => build(&self.loopback, request, stand_in(base, &request.url)?).header(STAND_IN_HEADER, to.host),
+            Some(base) => {
+                build(&self.loopback, request, stand_in(base, &request.url)?).header(STAND_IN_HEADER, to.host)
+            }
         };
         // A late answer is dropped together with its connection.
         tokio::time::timeout(timeout, exchange(built)).await.unwrap_or(Err(CallError::Timeout))
@@ -131,7 +123,10 @@ fn admit(host: &str, url: &Url) -> Result<(), CallError> {
 fn stand_in(base: &str, url: &Url) -> Result<Url, CallError> {
     let refused = || CallError::Refused("the stand-in is not on http://127.0.0.1".to_owned());
     let mut there = Url::parse(base).map_err(|_| refused())?;
-    if there.scheme() != "http" || there.host() != Some(Host::Ipv4(std::net::Ipv4Addr::LOCALHOST)) || there.port().is_none() {
+    if there.scheme() != "http"
+        || there.host() != Some(Host::Ipv4(std::net::Ipv4Addr::LOCALHOST))
+        || there.port().is_none()
+    {
         return Err(refused());
     }
     there.set_path(url.path());

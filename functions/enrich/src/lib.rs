@@ -126,11 +126,17 @@ pub async fn run(
     Ok(output)
 }
 
-async fn extraction(rows: &impl Rows, evidence: &impl Evidence, id: &IncidentId, run: u32) -> Result<Extraction, Fault> {
+async fn extraction(
+    rows: &impl Rows,
+    evidence: &impl Evidence,
+    id: &IncidentId,
+    run: u32,
+) -> Result<Extraction, Fault> {
     let document = Run::load(rows, id, run).await?.extraction;
     let document = document.ok_or_else(|| Fault::Rejected(format!("run {run} of {id} has no extraction")))?;
     let bytes = evidence.fetch(&document).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Fault::Rejected(format!("extraction of {id} cannot be read: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Fault::Rejected(format!("extraction of {id} cannot be read: {error}")))
 }
 
 async fn store(

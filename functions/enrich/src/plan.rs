@@ -85,7 +85,12 @@ fn note(outcome: &Outcome, is_reduced: bool) -> Outcome {
     outcome
 }
 
-fn place<'a>(sighted: &'a Sighted, lines: &Lines<'_>, now: Timestamp, works: &mut BTreeMap<String, Work>) -> Placed<'a> {
+fn place<'a>(
+    sighted: &'a Sighted,
+    lines: &Lines<'_>,
+    now: Timestamp,
+    works: &mut BTreeMap<String, Work>,
+) -> Placed<'a> {
     let mut placed = Placed { sighted, settled: Outcomes::new(), key: String::new(), asked: vec![], is_reduced: false };
     if sighted.withheld.is_some() {
         return placed;
@@ -119,7 +124,8 @@ fn place<'a>(sighted: &'a Sighted, lines: &Lines<'_>, now: Timestamp, works: &mu
         placed.settled.insert(manifest.id.clone(), settled);
     }
     if !placed.asked.is_empty() {
-        let work = works.entry(placed.key.clone()).or_insert_with(|| Work { observable: sent.clone(), providers: vec![] });
+        let work =
+            works.entry(placed.key.clone()).or_insert_with(|| Work { observable: sent.clone(), providers: vec![] });
         for id in &placed.asked {
             if !work.providers.contains(id) {
                 work.providers.push(id.clone());

@@ -6,14 +6,13 @@ use futures::future::join_all;
 use playbook::{
     Timestamp,
     cache::{KEYS_MAX, Leases, Quota, Quotas, Swapped, Verdicts, account},
-    outcome::Outcome,
     ports::Clock,
 };
 use tokio::time::sleep;
 use tracing::debug;
 
 use crate::{
-    asking::{Asking, CALL_MIN, limited},
+    asking::{Asking, CALL_MIN},
     egress::Egress,
     lines::Line,
     plan::Work,
@@ -26,15 +25,17 @@ const SWAPS_MAX: u32 = 20;
 /// The wait between two tries at writing a quota.
 const SWAP_PAUSE: Duration = Duration::from_millis(20);
 
+/// When a lookup may go out, or why it may not before the deadline.
+pub(crate) type Slot = Result<Timestamp, &'static str>;
+
 /// Per provider, a slot for each of its observables, in their order, as far as there are slots.
 #[derive(Debug, Default)]
-pub(crate) struct Slots(BTreeMap<String, BTreeMap<String, Result<Timestamp, Outcome>>>);
+pub(crate) struct Slots(BTreeMap<String, BTreeMap<String, Slot>>);
 
 impl Slots {
-    /// When to ask this provider about this observable, or the outcome where there is no slot.
-    pub(crate) fn of(&self, line: &Line<'_>, key: &str, now: Timestamp) -> Result<Timestamp, Outcome> {
-        let slot = self.0.get(&line.manifest.id).and_then(|slots| slots.get(key)).cloned();
-        slot.unwrap_or_else(|| Err(limited(line, "quota", now)))
+    /// When to ask this provider about this observable.
+    pub(crate) fn of(&self, provider: &str, key: &str) -> Slot {
+        self.0.get(provider).and_then(|slots| slots.get(key)).copied().unwrap_or(Err("quota"))
     }
 }
 
@@ -80,7 +81,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G
         line: &Line<'_>,
         known: Option<&BTreeMap<String, Quota>>,
         keys: &[&str],
-    ) -> BTreeMap<String, Result<Timestamp, Outcome>> {
+    ) -> BTreeMap<String, Slot> {
         let account = account(line.manifest);
         let now = self.clock.now();
         let (slots, reason) = match known {
@@ -89,7 +90,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G
             None if line.manifest.limits.is_empty() => (vec![now; keys.len()], "quota"),
             None => (vec![], "quota_unavailable"),
         };
-        let none = std::iter::repeat_with(|| Err(limited(line, reason, now)));
+        let none = std::iter::repeat(Err(reason));
         keys.iter().map(|key| (*key).to_owned()).zip(slots.into_iter().map(Ok).chain(none)).collect()
     }
 
@@ -100,6 +101,10 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G
         let mut seen = seen;
         for attempt in 0..SWAPS_MAX {
             let now = self.clock.now();
+            if self.time_left() < CALL_MIN {
+                // Nobody is called any more: the lookups see that themselves, and no slot is wasted.
+                return (vec![now; wanted], "quota");
+            }
             let until = self.until().plus_ms(-i64::try_from(CALL_MIN.as_millis()).unwrap_or(0));
             let reason = if seen.is_paused(now) { "retry_after" } else { "quota" };
             let mut quota = seen.clone();

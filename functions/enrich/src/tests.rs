@@ -207,7 +207,8 @@ fn changed(id: &str, change: impl FnOnce(&mut Manifest)) -> Manifest {
 }
 
 fn policy(enrich: policy::Enrich) -> Policy {
-    let deadlines = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical].map(|severity| (severity, 60));
+    let deadlines =
+        [Severity::Low, Severity::Medium, Severity::High, Severity::Critical].map(|severity| (severity, 60));
     Policy {
         schema: Policy::SCHEMA.to_owned(),
         own: policy::Own::default(),
@@ -350,7 +351,12 @@ impl Desk {
 fn tell(outcomes: &[Outcome]) -> String {
     let one = |outcome: &Outcome| {
         let reason = outcome.reason.as_ref().map_or_else(String::new, |reason| format!("({reason})"));
-        format!("{} {}{reason}{}", outcome.provider, outcome.outcome.as_str(), if outcome.cached { " cached" } else { "" })
+        format!(
+            "{} {}{reason}{}",
+            outcome.provider,
+            outcome.outcome.as_str(),
+            if outcome.cached { " cached" } else { "" }
+        )
     };
     outcomes.iter().map(one).collect::<Vec<_>>().join(", ")
 }

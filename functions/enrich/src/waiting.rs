@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::future::try_join_all;
 use playbook::{
     Fault,
     cache::{KEYS_MAX, Lease, Leases, Outcomes, Quotas, Taken, Verdicts},
@@ -10,7 +11,6 @@ use playbook::{
     outcome::{Outcome, Status},
     ports::Clock,
 };
-use futures::future::try_join_all;
 use tokio::time::sleep;
 use tracing::debug;
 

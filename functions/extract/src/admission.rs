@@ -1,8 +1,7 @@
 //! The incident that the evidence belongs to: found, or made when nobody admitted it.
 
 use playbook::{
-    Fault, IncidentId,
-    canonical,
+    Fault, IncidentId, canonical,
     incident::{EvidenceRef, Incident, IncidentStatus, Kind},
     ports::{Clock, Evidence},
     rows::{Commit, Condition, Rows, Write},
@@ -60,7 +59,10 @@ fn source(input: &Input) -> &str {
 }
 
 fn reference(input: &Input) -> Result<&EvidenceRef, Fault> {
-    input.evidence.as_ref().ok_or_else(|| Fault::Rejected("the input names neither an incident nor evidence".to_owned()))
+    input
+        .evidence
+        .as_ref()
+        .ok_or_else(|| Fault::Rejected("the input names neither an incident nor evidence".to_owned()))
 }
 
 async fn incident_of(

@@ -18,7 +18,7 @@ pub fn hashes(content: &[u8]) -> Hashes {
 /// How a part can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// A mail inside the mail.
+    /// A mail inside the mail, or a web page saved as one.
     Mail,
     /// HTML, or SVG, whose links work alike.
     Html,
@@ -37,13 +37,18 @@ pub fn form(media_type: &str, name: &str) -> Form {
         _ => {}
     }
     match ending.as_str() {
-        "eml" => Form::Mail,
-        "html" | "htm" | "shtml" | "xhtml" | "mht" | "mhtml" | "svg" => Form::Html,
-        "txt" | "csv" | "tsv" | "ics" | "vcf" | "log" | "json" | "xml" | "md" | "js" | "vbs" | "ps1" | "bat" | "cmd" | "url" | "ini" => {
+        "eml" | "mht" | "mhtml" => Form::Mail,
+        "html" | "htm" | "shtml" | "xhtml" | "svg" => Form::Html,
+        "txt" | "csv" | "tsv" | "ics" | "vcf" | "log" | "json" | "xml" | "md" | "js" | "vbs" | "ps1" | "bat"
+        | "cmd" | "url" | "ini" => Form::Text,
+        _ if media_type.starts_with("text/") || media_type.starts_with("message/") => Form::Text,
+        _ if matches!(
+            media_type,
+            "application/json" | "application/xml" | "application/javascript" | "application/ics"
+        ) =>
+        {
             Form::Text
         }
-        _ if media_type.starts_with("text/") || media_type.starts_with("message/") => Form::Text,
-        _ if matches!(media_type, "application/json" | "application/xml" | "application/javascript" | "application/ics") => Form::Text,
         _ => Form::Opaque,
     }
 }
@@ -51,7 +56,8 @@ pub fn form(media_type: &str, name: &str) -> Form {
 /// True when the content begins as an image does: the declared type is only the sender's word.
 pub fn is_image(content: &[u8]) -> bool {
     let starts: [&[u8]; 6] = [b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\xd8\xff", b"BM", b"\0\0\x01\0"];
-    starts.iter().any(|start| content.starts_with(start)) || (content.starts_with(b"RIFF") && content.get(8..12) == Some(b"WEBP"))
+    starts.iter().any(|start| content.starts_with(start))
+        || (content.starts_with(b"RIFF") && content.get(8..12) == Some(b"WEBP"))
 }
 
 #[cfg(test)]
@@ -60,7 +66,9 @@ mod tests {
 
     #[test]
     fn a_part_is_read_by_its_type_or_its_name() {
-        let check = |media_type: &str, name: &str, expected: Form| assert_eq!(form(media_type, name), expected, "{media_type} {name}");
+        let check = |media_type: &str, name: &str, expected: Form| {
+            assert_eq!(form(media_type, name), expected, "{media_type} {name}")
+        };
         check("message/rfc822", "", Form::Mail);
         check("application/octet-stream", "Fwd.EML", Form::Mail);
         check("application/octet-stream", "invoice.html", Form::Html);

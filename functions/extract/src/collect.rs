@@ -78,17 +78,22 @@ impl<'a> Collector<'a> {
         match self.held.entry(observable) {
             Entry::Occupied(mut entry) => note(&mut entry.get_mut().places, place),
             Entry::Vacant(entry) => {
+                let digest = digest(entry.key());
+                // A place that has filled the incident alone is only counted on: asking the guard is not free.
+                if self.first_seen.get(&(place, false)).is_some_and(|seen| *seen >= limits::OBSERVABLES) {
+                    self.dropped.insert(digest);
+                    return;
+                }
                 let withheld = self.guard.check(entry.key()).map(|guarded| guarded.withheld);
                 let seen = self.first_seen.entry((place, withheld.is_some())).or_default();
-                let rank = (*seen, place);
-                let digest = digest(entry.key());
-                if *seen < limits::OBSERVABLES {
-                    *seen += 1;
-                    self.dropped.remove(&digest);
-                    entry.insert(Held { withheld, places: vec![place], rank });
-                } else {
+                if *seen >= limits::OBSERVABLES {
                     self.dropped.insert(digest);
+                    return;
                 }
+                let rank = (*seen, place);
+                *seen += 1;
+                self.dropped.remove(&digest);
+                entry.insert(Held { withheld, places: vec![place], rank });
             }
         }
     }
@@ -115,7 +120,9 @@ impl<'a> Collector<'a> {
             Ok(parsed) => parsed.value().to_lowercase(),
             Err(_) => address.trim().to_lowercase(),
         };
-        let is_address = address.contains('@') && address.len() <= 320 && !address.chars().any(|c| c.is_control() || c.is_whitespace());
+        let is_address = address.contains('@')
+            && address.len() <= 320
+            && !address.chars().any(|c| c.is_control() || c.is_whitespace());
         if is_address {
             let number = self.participants.len();
             self.participants.entry(address).or_insert(number);
@@ -141,7 +148,9 @@ impl<'a> Collector<'a> {
     pub fn finish(mut self, incident_id: &IncidentId) -> Extraction {
         self.merge_files();
         let mut held: Vec<(Observable, Held)> = self.held.drain().collect();
-        held.sort_by(|(one, a), (other, b)| (a.withheld.is_some(), a.rank, one).cmp(&(b.withheld.is_some(), b.rank, other)));
+        held.sort_by(|(one, a), (other, b)| {
+            (a.withheld.is_some(), a.rank, one).cmp(&(b.withheld.is_some(), b.rank, other))
+        });
         let left_out = held.len().saturating_sub(limits::OBSERVABLES) + self.dropped.len();
         held.truncate(limits::OBSERVABLES);
         held.sort_by(|(one, a), (other, b)| (a.withheld.is_some(), one).cmp(&(b.withheld.is_some(), other)));

@@ -83,7 +83,11 @@ pub fn text<'a>(bytes: &'a [u8], charset: Option<&str>) -> Cow<'a, str> {
         if let Some(rest) = bytes.strip_prefix(mark) {
             let text = named(wide, rest);
             // Browsers obey the mark, mail programs the charset: a mark alone must not hide what these show.
-            return if charset.starts_with("utf-16") { text } else { Cow::Owned(format!("{text}\n{}", String::from_utf8_lossy(rest))) };
+            return if charset.starts_with("utf-16") {
+                text
+            } else {
+                Cow::Owned(format!("{text}\n{}", String::from_utf8_lossy(rest)))
+            };
         }
     }
     match charset.as_str() {
@@ -125,7 +129,11 @@ mod tests {
     #[test]
     fn transfer_encodings_are_undone_and_garbage_is_skipped() {
         let check = |encoding: &str, body: &str, expected: &str| {
-            assert_eq!(String::from_utf8_lossy(&transfer(Some(encoding), body.as_bytes()).unwrap()), expected, "{body}");
+            assert_eq!(
+                String::from_utf8_lossy(&transfer(Some(encoding), body.as_bytes()).unwrap()),
+                expected,
+                "{body}"
+            );
         };
         check("base64", "aHR0cDov\r\nL2V2aWwu!!ZXhhbXBsZQ==", "http://evil.example");
         check("BASE64", "YQ==YQ==", "aa");

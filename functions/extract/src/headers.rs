@@ -113,7 +113,10 @@ mod tests {
             assert_eq!(found, expected, "{line}");
         };
         check("From: a@one.example", &["a@one.example"]);
-        check("From: \"Support <help@bank.example>\" <a@one.example>, b@two.example\r\n", &["a@one.example", "b@two.example"]);
+        check(
+            "From: \"Support <help@bank.example>\" <a@one.example>, b@two.example\r\n",
+            &["a@one.example", "b@two.example"],
+        );
         check("from : =?utf-8?q?J=C3=BCrgen?= <a@one.example>\n\n", &["a@one.example"]);
         check("From: group: a@one.example, b@two.example;", &["a@one.example", "b@two.example"]);
         check("From: nobody", &[]);

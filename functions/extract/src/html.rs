@@ -63,7 +63,12 @@ impl Page {
 
     fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
         self.text.push_str(gap(name));
-        let value = |wanted: &str| attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| decode_entities(value));
+        let value = |wanted: &str| {
+            attributes
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| decode_entities(value))
+        };
         if name.eq_ignore_ascii_case("base") {
             self.base = self.base.take().or_else(|| value("href"));
         }
@@ -76,11 +81,16 @@ impl Page {
         for (name, value) in attributes {
             match name.to_ascii_lowercase().as_str() {
                 "href" | "xlink:href" => self.link("href", decode_entities(value)),
-                "src" | "background" | "poster" | "data" | "lowsrc" | "dynsrc" => self.link("src", decode_entities(value)),
+                "src" | "background" | "poster" | "data" | "lowsrc" | "dynsrc" => {
+                    self.link("src", decode_entities(value))
+                }
                 "action" | "formaction" => self.link("action", decode_entities(value)),
                 "srcset" => {
                     for candidate in decode_entities(value).split(", ") {
-                        self.link("src", candidate.split_whitespace().next().unwrap_or("").trim_end_matches(',').to_owned());
+                        self.link(
+                            "src",
+                            candidate.split_whitespace().next().unwrap_or("").trim_end_matches(',').to_owned(),
+                        );
                     }
                 }
                 "alt" | "title" => {
@@ -116,7 +126,9 @@ impl Page {
             match resolve(target, base.as_ref()) {
                 Target::Url(url) => add_url(&url, &place, collector),
                 Target::Mailbox(text) => {
-                    for observable in ioc::extract(&text).into_iter().filter(|found| found.kind() == ObservableType::EmailAddr) {
+                    for observable in
+                        ioc::extract(&text).into_iter().filter(|found| found.kind() == ObservableType::EmailAddr)
+                    {
                         collector.add_with_host(observable, &place);
                     }
                 }
@@ -220,8 +232,8 @@ fn refresh_target(content: &str) -> Option<&str> {
 /// What a tag puts between the texts around it. Inline tags put nothing: `evil<b>.</b>example` is one name.
 fn gap(name: &str) -> &'static str {
     match name.to_ascii_lowercase().as_str() {
-        "b" | "i" | "u" | "s" | "em" | "strong" | "span" | "font" | "wbr" | "small" | "big" | "code" | "tt" | "mark" | "abbr"
-        | "sub" | "sup" | "bdo" | "bdi" | "o:p" => "",
+        "b" | "i" | "u" | "s" | "em" | "strong" | "span" | "font" | "wbr" | "small" | "big" | "code" | "tt"
+        | "mark" | "abbr" | "sub" | "sup" | "bdo" | "bdi" | "o:p" => "",
         "a" | "img" => " ",
         _ => "\n",
     }

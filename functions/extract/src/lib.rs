@@ -110,7 +110,10 @@ pub async fn run(
 
     let content = input.evidence.as_ref().unwrap_or(&incident.evidence);
     if content.size_bytes > limits::FETCHED_BYTES {
-        collector.omit("evidence", format!("not read: {} bytes, the limit is {}", content.size_bytes, limits::FETCHED_BYTES));
+        collector.omit(
+            "evidence",
+            format!("not read: {} bytes, the limit is {}", content.size_bytes, limits::FETCHED_BYTES),
+        );
     } else {
         read(incident.kind, &evidence.fetch(content).await?, &mut collector);
     }
@@ -148,7 +151,9 @@ async fn note(rows: &impl Rows, incident: &Incident, run: u32, document: Evidenc
     let row = Run { schema: Run::SCHEMA.to_owned(), extraction: Some(document), assessment: None };
     match rows.commit(&[Write::set(Run::key(&incident.incident_id, run), &row)?]).await? {
         Commit::Done => Ok(()),
-        Commit::Conflict => Err(Fault::Unavailable(format!("run {run} of {} could not be noted", incident.incident_id))),
+        Commit::Conflict => {
+            Err(Fault::Unavailable(format!("run {run} of {} could not be noted", incident.incident_id)))
+        }
     }
 }
 
@@ -182,7 +187,8 @@ mod tests {
 
     #[test]
     fn an_evidence_reference_is_enough_to_start() {
-        let input: Input = serde_json::from_str(r#"{"evidence":{"key":"mail/a"},"kind":"mail","comment":"by hand"}"#).unwrap();
+        let input: Input =
+            serde_json::from_str(r#"{"evidence":{"key":"mail/a"},"kind":"mail","comment":"by hand"}"#).unwrap();
         assert_eq!(input.evidence.unwrap().key, "mail/a");
         assert_eq!(input.run, None);
     }

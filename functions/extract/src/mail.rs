@@ -131,7 +131,8 @@ impl Walk<'_, '_> {
                 self.parts(pieces, &media_type, level, depth);
             } else {
                 self.collector.omit(&level.place("text"), "a multipart without its boundary was read as text");
-                let content = decode::transfer(headers.transfer_encoding(), entity.body).unwrap_or(Cow::Borrowed(entity.body));
+                let content =
+                    decode::transfer(headers.transfer_encoding(), entity.body).unwrap_or(Cow::Borrowed(entity.body));
                 text::add(&decode::text(&content, None), &level.place("text"), self.collector);
             }
             return;
@@ -145,14 +146,19 @@ impl Walk<'_, '_> {
 
     fn parts(&mut self, pieces: Pieces<'_>, media_type: &str, level: &mut Level, depth: usize) {
         if depth >= limits::DEPTH {
-            self.collector.omit(&level.place("part"), format!("parts in parts beyond the limit of {} were not read", limits::DEPTH));
+            self.collector.omit(
+                &level.place("part"),
+                format!("parts in parts beyond the limit of {} were not read", limits::DEPTH),
+            );
             return;
         }
         let untyped = if media_type == "multipart/digest" { "message/rfc822" } else { "text/plain" };
         for piece in pieces {
             match piece {
                 // No mail program shows this, but a broken boundary puts a whole part here.
-                Piece::Outside(outside) => text::add(&decode::text(outside, None), &level.place("outside-parts"), self.collector),
+                Piece::Outside(outside) => {
+                    text::add(&decode::text(outside, None), &level.place("outside-parts"), self.collector)
+                }
                 Piece::Part(raw) => {
                     let entity = Entity::of(raw);
                     let Some(headers) = self.headers(&entity, level) else { return };
@@ -166,6 +172,12 @@ impl Walk<'_, '_> {
         let file_name = headers.file_name();
         let form = attachment::form(media_type, file_name.unwrap_or(""));
         if form == Form::Mail {
+            // The digest of a forwarded mail is nobody's indicator; that of a saved page, which a browser opens, may be.
+            if let Some(name) = file_name
+                .filter(|name| !media_type.starts_with("message/") && !name.to_ascii_lowercase().ends_with(".eml"))
+            {
+                self.file(content, media_type, form, &level.place(&format!("attachment:{}", shown_name(Some(name)))));
+            }
             level.mails += 1;
             let prefix = level.place(&format!("message/{}/", level.mails));
             if depth >= limits::DEPTH {
@@ -176,7 +188,8 @@ impl Walk<'_, '_> {
             }
             return;
         }
-        let is_body = form != Form::Opaque && media_type.starts_with("text/") && !headers.is_attachment() && file_name.is_none();
+        let is_body =
+            form != Form::Opaque && media_type.starts_with("text/") && !headers.is_attachment() && file_name.is_none();
         let place = if is_body {
             level.place(if form == Form::Html { "html" } else { "text" })
         } else {

@@ -5,9 +5,22 @@
 use memchr::{memchr, memmem};
 
 /// Headers of which every mail has at least one.
-const KNOWN: [&str; 12] = [
-    "from", "to", "cc", "subject", "date", "received", "return-path", "delivered-to", "message-id", "mime-version", "content-type",
+const KNOWN: [&str; 15] = [
+    "from",
+    "to",
+    "cc",
     "reply-to",
+    "subject",
+    "date",
+    "received",
+    "return-path",
+    "delivered-to",
+    "message-id",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+    "content-disposition",
+    "content-id",
 ];
 
 /// Headers and body of a mail or a part.
@@ -175,8 +188,12 @@ mod tests {
             let found: Vec<Piece<'_>> = Pieces::of(body.as_bytes(), "B").into_iter().flatten().collect();
             assert_eq!(found, expected, "{body:?}");
         };
-        let (part, outside) = (|text: &'static str| Piece::Part(text.as_bytes()), |text: &'static str| Piece::Outside(text.as_bytes()));
-        check("pre\r\n--B\r\none\r\n--B \r\n\r\ntwo\r\n--B--\r\npost", &[outside("pre"), part("one"), part("\r\ntwo"), outside("post")]);
+        let (part, outside) =
+            (|text: &'static str| Piece::Part(text.as_bytes()), |text: &'static str| Piece::Outside(text.as_bytes()));
+        check(
+            "pre\r\n--B\r\none\r\n--B \r\n\r\ntwo\r\n--B--\r\npost",
+            &[outside("pre"), part("one"), part("\r\ntwo"), outside("post")],
+        );
         check("--B\none", &[outside(""), part("one")]);
         check("--B\n--B\n--B--", &[outside(""), part(""), part(""), outside("")]);
         check("x --B\n--BC\n", &[]);

@@ -70,8 +70,13 @@ impl<'a> Tokens<'a> {
             end = self.seek(b'<', end);
             let after = end + 2 + name.len();
             let is_end = self.byte(end + 1) == b'/'
-                && self.html.as_bytes().get(end + 2..after).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
-                && (after == self.html.len() || matches!(self.byte(after), b'>' | b'/' | b' ' | b'\t' | b'\n' | b'\r' | b'\x0c'));
+                && self
+                    .html
+                    .as_bytes()
+                    .get(end + 2..after)
+                    .is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
+                && (after == self.html.len()
+                    || matches!(self.byte(after), b'>' | b'/' | b' ' | b'\t' | b'\n' | b'\r' | b'\x0c'));
             if is_end || end >= self.html.len() {
                 break;
             }
@@ -79,7 +84,11 @@ impl<'a> Tokens<'a> {
         }
         self.at = end;
         let content = self.piece(start, end);
-        if name.eq_ignore_ascii_case("script") || name.eq_ignore_ascii_case("style") { Token::Code(content) } else { Token::Text(content) }
+        if name.eq_ignore_ascii_case("script") || name.eq_ignore_ascii_case("style") {
+            Token::Code(content)
+        } else {
+            Token::Text(content)
+        }
     }
 
     /// A comment, a doctype, or what is treated as a comment.
@@ -144,7 +153,8 @@ impl<'a> Tokens<'a> {
                 return ((name, value), end + 1);
             }
             // Cut off in the middle: what comes before the next tag or word is still worth a look.
-            let stop = value.find([' ', '\n', '<', '>']).unwrap_or(value.len()).min(value.floor_char_boundary(UNCLOSED_BYTES));
+            let stop =
+                value.find([' ', '\n', '<', '>']).unwrap_or(value.len()).min(value.floor_char_boundary(UNCLOSED_BYTES));
             return ((name, value.get(..stop).unwrap_or("")), end);
         }
         let end = self.pass(value_start, |b| !is_space(b) && b != b'>');
@@ -187,7 +197,9 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn is_raw(name: &str) -> bool {
-    ["script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes"].iter().any(|raw| name.eq_ignore_ascii_case(raw))
+    ["script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes"]
+        .iter()
+        .any(|raw| name.eq_ignore_ascii_case(raw))
 }
 
 /// Decodes entities: named with their semicolon, numeric with or without, and the four oldest without.
@@ -217,7 +229,11 @@ fn entity_length(text: &str) -> usize {
     if byte(1) == b'#' {
         let is_hex = matches!(byte(2), b'x' | b'X');
         let start = if is_hex { 3 } else { 2 };
-        let digits = bytes.iter().skip(start).take_while(|b| if is_hex { b.is_ascii_hexdigit() } else { b.is_ascii_digit() }).count();
+        let digits = bytes
+            .iter()
+            .skip(start)
+            .take_while(|b| if is_hex { b.is_ascii_hexdigit() } else { b.is_ascii_digit() })
+            .count();
         return if digits == 0 { 1 } else { start + digits + usize::from(byte(start + digits) == b';') };
     }
     let letters = bytes.iter().skip(1).take(32).take_while(|b| b.is_ascii_alphanumeric()).count();
@@ -244,10 +260,21 @@ mod tests {
         check("<A HREF=x y='>' z = \"1\"/>", &[Open("A", vec![("HREF", "x"), ("y", ">"), ("z", "1")])]);
         check("<a href=http://a.example/>x", &[Open("a", vec![("href", "http://a.example/")]), Text("x")]);
         check("1 < 2 <3", &[Text("1 "), Text("< 2 "), Text("<3")]);
-        check("<!-- a --><!--><!doctype html><?x?></ y>b", &[
-            Comment(" a "), Comment(""), Comment("doctype html"), Comment("?x?".trim_start_matches('?')), Comment(" y"), Text("b"),
-        ]);
-        check("<script>a<b>\"</scripty></SCRIPT >c", &[Open("script", vec![]), Code("a<b>\"</scripty>"), Close("SCRIPT"), Text("c")]);
+        check(
+            "<!-- a --><!--><!doctype html><?x?></ y>b",
+            &[
+                Comment(" a "),
+                Comment(""),
+                Comment("doctype html"),
+                Comment("?x?".trim_start_matches('?')),
+                Comment(" y"),
+                Text("b"),
+            ],
+        );
+        check(
+            "<script>a<b>\"</scripty></SCRIPT >c",
+            &[Open("script", vec![]), Code("a<b>\"</scripty>"), Close("SCRIPT"), Text("c")],
+        );
         check("<style>a", &[Open("style", vec![]), Code("a")]);
         check("<a href=\"http://a.example/b c", &[Open("a", vec![("href", "http://a.example/b")])]);
         check("<a =x", &[Open("a", vec![("=x", "")])]);

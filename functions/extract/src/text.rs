@@ -46,7 +46,8 @@ pub fn add(text: &str, place: &str, collector: &mut Collector<'_>) {
     let mut rest = text;
     while rest.len() > SLICE_BYTES {
         let window = &rest.as_bytes()[..SLICE_BYTES];
-        let cut = memchr::memrchr2(b'\n', b' ', window).map_or_else(|| rest.floor_char_boundary(SLICE_BYTES), |at| at + 1);
+        let cut =
+            memchr::memrchr2(b'\n', b' ', window).map_or_else(|| rest.floor_char_boundary(SLICE_BYTES), |at| at + 1);
         let (slice, tail) = rest.split_at(cut);
         collector.add_text(slice, place);
         rest = tail;

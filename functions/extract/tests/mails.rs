@@ -1,5 +1,7 @@
 //! Mails with what must be found in them: every `tests/fixtures/mails/*.eml` with its `.expected.yaml` is a test.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
 mod common;
 
 use std::{
@@ -72,7 +74,8 @@ fn every_fixture_holds_what_is_written_beside_it() {
             count += 1;
             continue;
         }
-        let yaml = std::fs::read_to_string(path.with_extension("expected.yaml")).unwrap_or_else(|_| panic!("{name}: what must be found?"));
+        let yaml = std::fs::read_to_string(path.with_extension("expected.yaml"))
+            .unwrap_or_else(|_| panic!("{name}: what must be found?"));
         let expected: Expected = serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{name}: {error}"));
         check(&name, &raw, &expected);
         // The same mail as a mail server hands it on.

@@ -1,5 +1,7 @@
 //! The stage as the state machine sees it, over the in-memory ports.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
 mod common;
 
 use common::{policy, root};
@@ -10,8 +12,8 @@ use playbook::{
     canonical,
     fakes::{MemoryEvidence, MemoryRows, StoppedClock},
     incident::{self, EvidenceRef, Extraction, Incident, IncidentStatus, Run},
-    ports::Evidence,
     policy::DEMO_ACCOUNT,
+    ports::Evidence,
     rows::Rows,
 };
 use serde_json::{Value, json};
@@ -28,7 +30,10 @@ impl World {
         let evidence = MemoryEvidence::default();
         let bundle = Bundle::new(policy(), vec![], vec![]);
         let digest = bundle.digest().unwrap();
-        evidence.store(&Bundle::location(&digest), "application/json", &canonical::to_json(&bundle).unwrap()).await.unwrap();
+        evidence
+            .store(&Bundle::location(&digest), "application/json", &canonical::to_json(&bundle).unwrap())
+            .await
+            .unwrap();
         let clock = StoppedClock::at(Timestamp::parse("2026-11-24T05:00:00Z").unwrap());
         Self { evidence, rows: MemoryRows::default(), clock, settings: Settings { config_digest: digest } }
     }
@@ -82,7 +87,8 @@ async fn what_admit_has_written_rules() {
     let evidence = world.put("mail/b", b"Subject: hello\n\nnothing").await;
     let first = world.run(json!({"evidence": evidence})).await.unwrap();
     let stranger = Settings { config_digest: "0".repeat(64) };
-    let input: Input = serde_json::from_value(json!({"incident_id": first.incident_id, "run": 1, "evidence": evidence})).unwrap();
+    let input: Input =
+        serde_json::from_value(json!({"incident_id": first.incident_id, "run": 1, "evidence": evidence})).unwrap();
     let again = extract::run(&world.evidence, &world.rows, &world.clock, &stranger, DEMO_ACCOUNT, input).await.unwrap();
     assert_eq!(again, first);
     assert_eq!((again.observables, again.chunks.len()), (0, 0));
@@ -94,7 +100,13 @@ async fn an_ended_incident_that_is_started_again_gets_its_next_run() {
     world.put("mail/c", &phish()).await;
     let input = json!({"evidence": {"key": "mail/c"}});
     let first = world.run(input.clone()).await.unwrap();
-    incident::update(&world.rows, &first.incident_id, &json!({"status": "closed", "route": "benign", "result": "not_malicious"})).await.unwrap();
+    incident::update(
+        &world.rows,
+        &first.incident_id,
+        &json!({"status": "closed", "route": "benign", "result": "not_malicious"}),
+    )
+    .await
+    .unwrap();
     let second = world.run(input.clone()).await.unwrap();
     assert_eq!((&second.incident_id, second.run), (&first.incident_id, 2));
     assert_eq!(world.run(input).await.unwrap().run, 2, "a retry stays in its run");
@@ -105,7 +117,8 @@ async fn an_ended_incident_that_is_started_again_gets_its_next_run() {
 #[tokio::test]
 async fn evidence_that_cannot_be_read_ends_visibly() {
     let world = World::new().await;
-    let output = world.run(json!({"evidence": {"key": "mail/huge", "sha256": "", "size_bytes": 100_000_000}})).await.unwrap();
+    let output =
+        world.run(json!({"evidence": {"key": "mail/huge", "sha256": "", "size_bytes": 100_000_000}})).await.unwrap();
     let omissions = world.extraction(&output).await.omissions;
     assert_eq!(omissions[0].reason, "not read: 100000000 bytes, the limit is 41943040");
 
@@ -124,7 +137,10 @@ async fn an_alert_is_read_by_its_strings() {
     let world = World::new().await;
     let alert = br#"{"title": "Beacon", "detail": {"dst": "203.0.113.9", "url": "http:\/\/c2.alert.example\/g", "host": "pc7.corp.example"}}"#;
     let evidence = world.put("alerts/1", alert).await;
-    let output = world.run(json!({"evidence": evidence, "kind": "alert", "source": "siem", "native_id": "7", "severity": "high"})).await.unwrap();
+    let output = world
+        .run(json!({"evidence": evidence, "kind": "alert", "source": "siem", "native_id": "7", "severity": "high"}))
+        .await
+        .unwrap();
     assert_eq!(output.incident_id, IncidentId::of("default", "siem", "7"));
     let extraction = world.extraction(&output).await;
     let values: Vec<&str> = extraction.observables.iter().map(|sighted| sighted.observable.value()).collect();
@@ -139,6 +155,9 @@ async fn a_long_mail_is_cut_into_chunks() {
     let evidence = world.put("mail/d", format!("Subject: long\n\n{body}").as_bytes()).await;
     let output = world.run(json!({"evidence": evidence})).await.unwrap();
     assert_eq!(output.observables, 120);
-    assert_eq!(output.chunks, [Chunk { offset: 0, count: 50 }, Chunk { offset: 50, count: 50 }, Chunk { offset: 100, count: 20 }]);
+    assert_eq!(
+        output.chunks,
+        [Chunk { offset: 0, count: 50 }, Chunk { offset: 50, count: 50 }, Chunk { offset: 100, count: 20 }]
+    );
     assert_eq!(world.rows.get(&Run::key(&output.incident_id, 1)).await.unwrap().unwrap().attributes["schema"], "run/1");
 }

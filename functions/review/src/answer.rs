@@ -11,7 +11,8 @@ use playbook::{
 use crate::{gate::Refused, settings::Settings, visit::Visit};
 
 /// No script, nothing from elsewhere, no frame. Without `sandbox`: it would drop the cookie.
-const CSP: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const CSP: &str =
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
@@ -57,7 +58,8 @@ pub fn html(status: StatusCode, template: &impl Template) -> Result<Response<Vec
 
 /// Adds a header whose value is made at run time.
 pub fn set(response: &mut Response<Vec<u8>>, name: HeaderName, value: &str) -> Result<(), Fault> {
-    let value = HeaderValue::from_str(value).map_err(|_| Fault::Misconfigured(format!("header {name} cannot be written")))?;
+    let value =
+        HeaderValue::from_str(value).map_err(|_| Fault::Misconfigured(format!("header {name} cannot be written")))?;
     response.headers_mut().insert(name, value);
     Ok(())
 }
@@ -74,7 +76,8 @@ fn respond(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Res
 
 /// The one stylesheet.
 pub fn style() -> Response<Vec<u8>> {
-    let mut response = respond(StatusCode::OK, "text/css; charset=utf-8", include_bytes!("../templates/page.css").to_vec());
+    let mut response =
+        respond(StatusCode::OK, "text/css; charset=utf-8", include_bytes!("../templates/page.css").to_vec());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response
 }
@@ -86,7 +89,13 @@ pub fn options() -> Response<Vec<u8>> {
     response
 }
 
-fn message(settings: &Settings, status: StatusCode, title: &str, text: &str, secret: &str) -> Result<Response<Vec<u8>>, Fault> {
+fn message(
+    settings: &Settings,
+    status: StatusCode,
+    title: &str,
+    text: &str,
+    secret: &str,
+) -> Result<Response<Vec<u8>>, Fault> {
     html(status, &MessageHtml { base: settings.base(), title, text, secret })
 }
 

@@ -139,8 +139,7 @@ async fn send(
     sent.push(now);
     let counted = json!({ "codes_sent": sent, "revision": visit.link.revision + 1 });
     let writes = [
-        Write::set(Link::key(&visit.digest), &counted)?
-            .only_if(Condition::Is("revision", visit.link.revision.into())),
+        Write::set(Link::key(&visit.digest), &counted)?.only_if(Condition::Is("revision", visit.link.revision.into())),
         Write::put(key(&visit.digest, session), &row)?,
     ];
     if world.rows.commit(&writes).await? == Commit::Conflict {

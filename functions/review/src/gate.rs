@@ -124,10 +124,8 @@ mod tests {
     }
 
     fn check(headers: &[(&'static str, &str)], expected: bool) {
-        let map: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
-            .collect();
+        let map: HeaderMap =
+            headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
         assert_eq!(is_same_origin(&map, &settings("https://review.soc.example/base")), expected, "{headers:?}");
     }
 

@@ -70,11 +70,22 @@ impl Visit {
 
         let place = rows.get(&Run::key(id, *run)).await?.and_then(|row: Row| row.attributes.get("assessment").cloned());
         let assessment_place = place.ok_or_else(|| lost("assessment"))?;
-        let document: EvidenceRef = serde_json::from_value(assessment_place.clone()).map_err(|_| lost("readable assessment"))?;
+        let document: EvidenceRef =
+            serde_json::from_value(assessment_place.clone()).map_err(|_| lost("readable assessment"))?;
         let bytes = evidence.fetch(&document).await?;
         let assessment = serde_json::from_slice(&bytes).map_err(|_| lost("readable assessment"))?;
         let shown_digest = decision::shown_digest(id, *run, round.question, &canonical::sha256_hex(&bytes))?;
-        Ok(Some(Self { secret, digest, link, round, decision, assessment, assessment_place, shown_digest, current_run }))
+        Ok(Some(Self {
+            secret,
+            digest,
+            link,
+            round,
+            decision,
+            assessment,
+            assessment_place,
+            shown_digest,
+            current_run,
+        }))
     }
 
     /// What can be done with the link at this moment.

@@ -35,7 +35,9 @@ async fn answer(
     }
     if !is_consumer(secrets, request).await? {
         let mut response = plain(StatusCode::UNAUTHORIZED, "a consumer's name and secret are needed\n");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic realm=\"lists\""));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic realm=\"lists\""));
         return Ok(response);
     }
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
@@ -116,7 +118,8 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_else_gets_anything() {
-        for credentials in [None, Some("fw-1:wrong"), Some("fw-2:s3cret"), Some(":"), Some("../x:s3cret"), Some("fw-1")] {
+        for credentials in [None, Some("fw-1:wrong"), Some("fw-2:s3cret"), Some(":"), Some("../x:s3cret"), Some("fw-1")]
+        {
             let response = get("/lists/domain-name", credentials, None).await;
             assert_eq!(response.status(), 401, "{credentials:?}");
         }

@@ -37,7 +37,8 @@ pub async fn admit<'a>(
         let active = lengths.get(&list).map_or(&[][..], Vec::as_slice);
         if active.iter().any(|known| known.observable.key() == entry.observable.key()) {
             admitted.push(entry);
-        } else if active.len() + fresh.iter().filter(|e: &&&Entry| (e.target.clone(), e.observable.kind()) == list).count()
+        } else if active.len()
+            + fresh.iter().filter(|e: &&&Entry| (e.target.clone(), e.observable.kind()) == list).count()
             >= caps.per_list
         {
             over.push((entry, format!("over the cap of {} entries a list", caps.per_list)));

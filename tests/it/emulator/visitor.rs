@@ -18,6 +18,8 @@ pub struct Visitor {
 pub struct Answer {
     pub url: Url,
     pub status: StatusCode,
+    /// Where it leads.
+    pub to: Option<Url>,
     pub body: String,
 }
 
@@ -40,37 +42,31 @@ impl Visitor {
 
     /// Opens an address as a click does, and follows where it leads.
     pub async fn open(&mut self, url: &str) -> Answer {
-        let mut answer = self.send(Method::GET, &Url::parse(url).unwrap(), None, &[]).await;
-        if let (Ok(to), true) = (answer.1, answer.0.status.is_redirection()) {
-            answer = self.send(Method::GET, &to, None, &[]).await;
-        }
-        answer.0
+        let answer = self.send(Method::GET, &Url::parse(url).unwrap(), None, &[]).await;
+        self.follow(answer).await
     }
 
     /// Presses a button of our own page, and follows where it leads.
     pub async fn press(&mut self, form: &Form) -> Answer {
-        let (answer, to) = self.post(form, &[("sec-fetch-site", "same-origin")]).await;
-        match to.filter(|_| answer.status.is_redirection()) {
-            Some(to) => self.send(Method::GET, &to, None, &[]).await.0,
+        let answer = self.post(form, &[("sec-fetch-site", "same-origin")]).await;
+        self.follow(answer).await
+    }
+
+    /// Sends a form with exactly these headers.
+    pub async fn post(&mut self, form: &Form, headers: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form.fields).finish();
+        self.send(Method::POST, &form.action, Some(body), headers).await
+    }
+
+    async fn follow(&mut self, answer: Answer) -> Answer {
+        match &answer.to {
+            Some(to) => self.send(Method::GET, to, None, &[]).await,
             None => answer,
         }
     }
 
-    /// Sends a form with exactly these headers.
-    pub async fn post(&mut self, form: &Form, headers: &[(&str, &str)]) -> (Answer, Option<Url>) {
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&form.fields).finish();
-        let (answer, to) = self.send(Method::POST, &form.action, Some(body), headers).await;
-        (answer, to.ok())
-    }
-
-    /// Any request, as it is; where a redirection leads comes back beside the answer.
-    pub async fn send(
-        &mut self,
-        method: Method,
-        url: &Url,
-        body: Option<String>,
-        headers: &[(&str, &str)],
-    ) -> (Answer, Result<Url, url::ParseError>) {
+    /// Any request, as it is.
+    pub async fn send(&mut self, method: Method, url: &Url, body: Option<String>, headers: &[(&str, &str)]) -> Answer {
         let mut request = self.gateway.http().request(method, url.clone()).timeout(super::deployed::CALL);
         if !self.cookies.is_empty() {
             let sent: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -88,10 +84,8 @@ impl Visitor {
             let (name, value) = pair.split_once('=').unwrap();
             self.cookies.insert(name.trim().to_owned(), value.trim().to_owned());
         }
-        let to = answer.headers().get("location").map_or("", |to| to.to_str().unwrap());
-        let to = if to.is_empty() { Err(url::ParseError::EmptyHost) } else { url.join(to) };
-        let status = answer.status();
-        (Answer { url: url.clone(), status, body: answer.text().await.unwrap() }, to)
+        let to = answer.headers().get("location").map(|to| url.join(to.to_str().unwrap()).unwrap());
+        Answer { url: url.clone(), status: answer.status(), to, body: answer.text().await.unwrap() }
     }
 }
 

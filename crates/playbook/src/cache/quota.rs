@@ -86,13 +86,6 @@ impl Quota {
         self.paused_until.is_some_and(|until| until > now)
     }
 
-    /// From when on nothing in it matters any more: it may be forgotten.
-    #[must_use]
-    pub fn useful_until(&self, limits: &[Limit], now: Timestamp) -> Timestamp {
-        let windows = limits.iter().map(|limit| now.plus_ms(window_ms(limit))).max();
-        windows.max(self.paused_until).unwrap_or(now).max(now)
-    }
-
     /// The first moment at which every limit has room; `None` where there is none up to `until`.
     fn next_slot(&self, limits: &[Limit], now: Timestamp, until: Timestamp) -> Option<Timestamp> {
         let mut slot = self.paused_until.unwrap_or(now).max(now);
@@ -119,9 +112,12 @@ impl Quota {
             let arrival = self.arrival.get(&name(limit)).copied().unwrap_or(at);
             return Some(at.max(arrival.plus_ms(-spacing(limit).1)));
         }
-        let since = window_start(limit, at);
         match self.used.get(&name(limit)) {
-            Some(used) if used.since >= since && used.calls >= limit.limit => Some(used.since.plus_ms(window_ms(limit))),
+            // A slot of a later window was given away: the earlier ones are closed.
+            Some(used) if used.since >= window_start(limit, at) => {
+                let is_full = used.calls >= limit.limit;
+                Some(at.max(if is_full { used.since.plus_ms(window_ms(limit)) } else { used.since }))
+            }
             _ => Some(at),
         }
     }
@@ -189,7 +185,9 @@ mod tests {
             }
             slots.sort_unstable();
             let span = i64::try_from(window).unwrap() * 1000;
-            let fullest = (0..slots.len()).map(|i| slots.iter().skip(i).take_while(|s| s.ms_since(slots[i]) < span).count()).max();
+            let fullest = (0..slots.len())
+                .map(|i| slots.iter().skip(i).take_while(|s| s.ms_since(slots[i]) < span).count())
+                .max();
             assert!(fullest <= Some(count as usize), "{count}/{window}s: {fullest:?}");
             assert!(fullest >= Some((count as usize).min(30) / 2), "{count}/{window}s is hardly used: {fullest:?}");
         }

@@ -242,8 +242,12 @@ fn rule(rule: &OutcomeRule) -> Checked {
     if rule.status.iter().any(|status| !(200..=599).contains(status)) {
         return complain("outcome", near, "a final status is 200 to 599");
     }
-    if rule.status.is_empty() && rule.when.is_none() && rule.outcome == Status::Found {
-        return complain("outcome", near, "found needs a status or a condition: not every answer is one");
+    if rule.status.is_empty() && rule.when.is_none() && rule.outcome != Status::Error {
+        return complain(
+            "outcome",
+            near,
+            "only an error may need neither status nor condition: not every answer is an answer",
+        );
     }
     match (rule.outcome, &rule.reason) {
         (Status::Error, None) => complain("outcome", near, "an error has a reason"),
@@ -354,6 +358,7 @@ mapping: |
         check("types: [ipv4-addr, file]", "types: [ipv4-addr, url, file]", 7, "no request asks for url");
         check("method: GET", "method: GET\n    form: {}", 22, "GET has no body");
         check("body.ok = true", "$eval(body.ok)", 31, "$eval may not be used");
+        check("status: [404]\n    outcome: not_found", "outcome: not_found", 29, "neither status nor condition");
         check("    outcome: found", "    outcome: not_found", 28, "no rule leads to found");
         check("outcome: not_found", "outcome: error", 30, "an error has a reason");
         check(r#""verdict": "unknown""#, r#""verdict": $lower(body.v)"#, 35, "$lower is neither");

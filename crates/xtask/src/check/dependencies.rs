@@ -1,6 +1,9 @@
 //! The dependency policy: licences, sources, one TLS stack, and arrows that point one way.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -53,6 +56,7 @@ fn findings(project: &Project) -> Result<Vec<String>> {
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
     let mut findings = vec![];
     let mut rustls = vec![];
+    let idents: BTreeMap<&str, String> = packages.iter().filter_map(ident).collect();
     for package in packages {
         let text = |field: &str| package[field].as_str().unwrap_or_default();
         let (name, version) = (text("name"), text("version"));
@@ -63,7 +67,7 @@ fn findings(project: &Project) -> Result<Vec<String>> {
             rustls.push(version);
         }
         match package["source"].as_str() {
-            None => findings.extend(of_ours(project, package)),
+            None => findings.extend(of_ours(project, package, &idents)),
             Some(REGISTRY) => findings.extend(licence(name, version, text("license"))),
             Some(other) => findings.push(format!("{name} {version} comes from {other}: only the registry is allowed")),
         }
@@ -82,7 +86,8 @@ fn licence(name: &str, version: &str, expression: &str) -> Option<String> {
 /// Whether one alternative of an SPDX expression is allowed in all its parts. Parentheses are resolved the strict way.
 fn is_allowed(expression: &str) -> bool {
     let flat = expression.replace(['(', ')'], "").replace('/', " OR ");
-    let parts = |separator: &str, text: &str| text.split(separator).map(|part| part.trim().to_owned()).collect::<Vec<_>>();
+    let parts =
+        |separator: &str, text: &str| text.split(separator).map(|part| part.trim().to_owned()).collect::<Vec<_>>();
     let known = |part: &String| LICENCES.contains(&part.as_str());
     if expression.contains('(') {
         // `(A OR B) AND C`: every part of AND must offer something allowed.
@@ -102,7 +107,7 @@ fn layer(folder: &str) -> u8 {
     }
 }
 
-fn of_ours(project: &Project, package: &Value) -> Vec<String> {
+fn of_ours(project: &Project, package: &Value, idents: &BTreeMap<&str, String>) -> Vec<String> {
     let folder_of = |path: &str| {
         let folder = Path::new(path);
         project.name_of(if folder.ends_with("Cargo.toml") { folder.parent().unwrap_or(folder) } else { folder })
@@ -112,7 +117,9 @@ fn of_ours(project: &Project, package: &Value) -> Vec<String> {
     let mut used = String::new();
     for path in super::sources::files(project) {
         let name = project.name_of(&path);
-        if name.starts_with(&format!("{folder}/")) && Path::new(&name).extension().is_some_and(|e| e == "rs" || e == "html") {
+        if name.starts_with(&format!("{folder}/"))
+            && Path::new(&name).extension().is_some_and(|e| e == "rs" || e == "html")
+        {
             used.push_str(&std::fs::read_to_string(&path).unwrap_or_default());
         }
     }
@@ -122,7 +129,11 @@ fn of_ours(project: &Project, package: &Value) -> Vec<String> {
         if (name.starts_with("aws-sdk-") || name == "aws-config") && folder != "crates/aws" {
             findings.push(format!("{folder} names {name}: only crates/aws may"));
         }
-        let ident = dependency["rename"].as_str().unwrap_or(name).replace('-', "_");
+        let ident = dependency["rename"]
+            .as_str()
+            .or_else(|| idents.get(name).map(String::as_str))
+            .unwrap_or(name)
+            .replace('-', "_");
         if named.insert(name) && !mentions(&used, &ident) {
             findings.push(format!("{folder} depends on {name} and does not use it"));
         }
@@ -135,6 +146,15 @@ fn of_ours(project: &Project, package: &Value) -> Vec<String> {
         }
     }
     findings
+}
+
+/// What code calls a package: the name of its library, which need not be the package's.
+fn ident(package: &Value) -> Option<(&str, String)> {
+    let is_library = |target: &&Value| {
+        target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == "lib" || k == "proc-macro"))
+    };
+    let library = package["targets"].as_array()?.iter().find(is_library)?;
+    Some((package["name"].as_str()?, library["name"].as_str()?.to_owned()))
 }
 
 /// Whether the code names a crate, as a path or in an attribute.

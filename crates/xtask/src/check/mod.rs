@@ -140,7 +140,12 @@ fn configuration(project: &Project) -> Outcome {
     match config::load(project, None) {
         Ok(bundle) => {
             let doors = bundle.policy.open_doors();
-            Outcome::of(doors.iter().map(|door| format!("playbook/policy.yaml opens {door}: that is for the demo's policy only")).collect())
+            Outcome::of(
+                doors
+                    .iter()
+                    .map(|door| format!("playbook/policy.yaml opens {door}: that is for the demo's policy only"))
+                    .collect(),
+            )
         }
         Err(complaints) => Outcome::of(complaints.0.iter().map(ToString::to_string).collect()),
     }
@@ -149,7 +154,9 @@ fn configuration(project: &Project) -> Outcome {
 fn current_diagram(project: &Project) -> Outcome {
     match diagram::is_current(project) {
         Ok(true) => Outcome::Passed,
-        Ok(false) => Outcome::of(vec!["README.md shows an older state machine: run cargo xtask diagram --write".to_owned()]),
+        Ok(false) => {
+            Outcome::of(vec!["README.md shows an older state machine: run cargo xtask diagram --write".to_owned()])
+        }
         Err(error) => Outcome::of(vec![format!("{error:#}")]),
     }
 }

@@ -11,7 +11,8 @@ const LINES_MAX: usize = 600;
 const MADE: [&str; 8] = [".git", "target", "dist", ".venv", ".local", "node_modules", "__pycache__", ".ruff_cache"];
 
 /// Folders of people and machines; spelled in pieces, so that this file does not find itself.
-const MACHINES: [&str; 4] = [concat!("/", "root/"), concat!("/", "home/"), concat!("/", "Users/"), concat!("/", "work/")];
+const MACHINES: [&str; 4] =
+    [concat!("/", "root/"), concat!("/", "home/"), concat!("/", "Users/"), concat!("/", "work/")];
 
 /// Every file of the project that a person wrote, sorted.
 #[must_use]
@@ -44,7 +45,8 @@ pub fn check(project: &Project) -> Outcome {
             findings.push(format!("{name}: {} lines, at most {LINES_MAX}: split it by idea", text.lines().count()));
         }
         // Samples hold what others wrote.
-        if !name.starts_with("tests/fixtures/") && !name.ends_with("Cargo.lock") && !name.ends_with("package-lock.json") {
+        if !name.starts_with("tests/fixtures/") && !name.ends_with("Cargo.lock") && !name.ends_with("package-lock.json")
+        {
             for (number, line) in (1..).zip(text.lines()) {
                 if let Some(path) = machine_path(line) {
                     findings.push(format!("{name}:{number}: {path}… exists on one machine only"));

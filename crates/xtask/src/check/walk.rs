@@ -41,7 +41,8 @@ impl Walk {
     /// As a table for people.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
-        let mut table = vec![["FUNCTION", "FOLDER = CRATE", "SAM ID", "STATE OR TRIGGER", "TESTS"].map(str::to_owned).to_vec()];
+        let mut table =
+            vec![["FUNCTION", "FOLDER = CRATE", "SAM ID", "STATE OR TRIGGER", "TESTS"].map(str::to_owned).to_vec()];
         for row in &self.rows {
             let starts: Vec<&str> = row.states.iter().chain(&row.triggers).map(String::as_str).collect();
             let tests = std::iter::once(format!("{} own", row.own_tests)).chain(row.used_by.iter().cloned());
@@ -59,7 +60,8 @@ impl Walk {
 
 /// Walks from the folders to everything that must know them, and back.
 pub fn walk(project: &Project) -> Result<Walk> {
-    let template = std::fs::read_to_string(project.path("infra/template.yaml")).context("infra/template.yaml cannot be read")?;
+    let template =
+        std::fs::read_to_string(project.path("infra/template.yaml")).context("infra/template.yaml cannot be read")?;
     let resources = resources(&template);
     let states = states(&diagram::machine(project)?);
     let mut gaps = vec![];
@@ -98,7 +100,12 @@ pub fn walk(project: &Project) -> Result<Walk> {
     Ok(Walk { rows, gaps })
 }
 
-fn row(project: &Project, function: &str, resources: &BTreeMap<String, String>, states: &BTreeMap<String, Vec<String>>) -> Row {
+fn row(
+    project: &Project,
+    function: &str,
+    resources: &BTreeMap<String, String>,
+    states: &BTreeMap<String, Vec<String>>,
+) -> Row {
     let folder = format!("functions/{function}");
     let sam_id = format!("{}Function", logical_id(function));
     let ident = format!("{}::", function.replace('-', "_"));
@@ -133,7 +140,8 @@ fn resources(template: &str) -> BTreeMap<String, String> {
     let mut current = None;
     let body = template.lines().skip_while(|line| *line != "Resources:").skip(1);
     for line in body.take_while(|line| line.is_empty() || line.starts_with([' ', '#'])) {
-        let is_name = line.starts_with("  ") && !line.starts_with("   ") && line.trim_end().ends_with(':') && !line.contains('#');
+        let is_name =
+            line.starts_with("  ") && !line.starts_with("   ") && line.trim_end().ends_with(':') && !line.contains('#');
         if is_name {
             current = Some(line.trim().trim_end_matches(':').to_owned());
         } else if let Some(name) = &current {
@@ -151,7 +159,8 @@ fn triggers(sam_id: &str, resources: &BTreeMap<String, String>) -> Vec<String> {
     let attribute = format!("!GetAtt {sam_id}.Arn");
     if let Some(own) = resources.get(sam_id) {
         let events = own.split("      Events:").nth(1).unwrap_or_default();
-        for (word, meaning) in [("Type: SQS", "the intake queue"), ("Type: Schedule", "the clock"), ("Type: S3", "S3")] {
+        for (word, meaning) in [("Type: SQS", "the intake queue"), ("Type: Schedule", "the clock"), ("Type: S3", "S3")]
+        {
             if events.contains(word) {
                 triggers.push(meaning.to_owned());
             }

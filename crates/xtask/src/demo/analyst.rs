@@ -35,7 +35,8 @@ pub async fn decide(stack: &Stack, approver: &str, link: &str, decide: Decide) -
     let known = codes(stack, approver).await?.len();
     let answered = browser.send(&asks).await?.ok().context("the page gives no code")?;
     let code = Stack::wait_for(30, || async { Ok(codes(stack, approver).await?.into_iter().nth(known)) }).await?;
-    let code = code.with_context(|| format!("no code came by mail to {approver}; the page says: {}", answered.text()))?;
+    let code =
+        code.with_context(|| format!("no code came by mail to {approver}; the page says: {}", answered.text()))?;
 
     let fresh = browser.open(link).await?.ok()?;
     let (page, mut form) = match (answered.form("/decide")?, fresh.form("/decide")?) {

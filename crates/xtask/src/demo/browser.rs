@@ -87,7 +87,11 @@ impl Browser {
 impl Page {
     /// The page, where it was answered with 200.
     pub fn ok(self) -> Result<Self> {
-        if self.status == 200 { Ok(self) } else { bail!("{} answered {}: {}", self.url.path(), self.status, self.text()) }
+        if self.status == 200 {
+            Ok(self)
+        } else {
+            bail!("{} answered {}: {}", self.url.path(), self.status, self.text())
+        }
     }
 
     /// What a person reads, in one line.
@@ -95,7 +99,8 @@ impl Page {
     pub fn text(&self) -> String {
         let page = Html::parse_document(&self.body);
         let Ok(body) = Selector::parse("main, body") else { return String::new() };
-        let text: String = page.select(&body).next().into_iter().flat_map(|body| body.text()).collect::<Vec<_>>().join(" ");
+        let text: String =
+            page.select(&body).next().into_iter().flat_map(|body| body.text()).collect::<Vec<_>>().join(" ");
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(600).collect()
     }
 

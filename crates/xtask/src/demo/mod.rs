@@ -61,7 +61,8 @@ pub fn down(project: &Project) {
 /// Runs the demo; false when the execution failed.
 pub async fn run(project: &Project, options: &Options) -> Result<bool> {
     let path = options.file.clone().unwrap_or_else(|| project.path(MAIL));
-    let mail = std::fs::read(&path).with_context(|| format!("{} cannot be read: name a mail as an .eml file", path.display()))?;
+    let mail = std::fs::read(&path)
+        .with_context(|| format!("{} cannot be read: name a mail as an .eml file", path.display()))?;
     let stand_in = Arc::new(StandIn::new(answers(project, options, &mail)?, now));
     let begun = Instant::now();
     let mut world = World::set_up(project, Arc::clone(&stand_in)).await?;
@@ -100,7 +101,8 @@ impl World {
         let listener = server::listen(0).await.context("no free port for the stand-in")?;
         let address = format!("http://{}", listener.local_addr()?);
         tokio::spawn(server::serve(listener, stand_in));
-        let overlay = config::Overlay::read(project, &project.path(POLICY)).map_err(|complaint| anyhow::anyhow!("{complaint}"))?;
+        let overlay = config::Overlay::read(project, &project.path(POLICY))
+            .map_err(|complaint| anyhow::anyhow!("{complaint}"))?;
         let bundle = config::load(project, Some(&overlay.with_stand_in(&address)))?;
 
         term::progress("starting the emulator");
@@ -119,7 +121,8 @@ impl World {
 fn answers(project: &Project, options: &Options, mail: &[u8]) -> Result<Answers> {
     let path = options.answers.clone().unwrap_or_else(|| project.path(ANSWERS));
     let name = project.name_of(&path);
-    let yaml = std::fs::read_to_string(&path).with_context(|| format!("{name} cannot be read: it holds what the providers answer"))?;
+    let yaml = std::fs::read_to_string(&path)
+        .with_context(|| format!("{name} cannot be read: it holds what the providers answer"))?;
     let mut answers = Answers::parse_file(&yaml, &name)?;
     let bundle = config::load(project, None)?;
     let hosts = bundle.hosts();
@@ -202,10 +205,18 @@ async fn admitted(stack: &Stack, key: &str) -> Result<String> {
         let mut said = vec![];
         for function in ["receive-mail", "admit"] {
             let lines = stack.logs(function).await.unwrap_or_default();
-            said.extend(lines.into_iter().filter(|l| l.contains("rror") || l.contains("WARN")).map(|l| format!("{function}: {l}")));
+            said.extend(
+                lines
+                    .into_iter()
+                    .filter(|l| l.contains("rror") || l.contains("WARN"))
+                    .map(|l| format!("{function}: {l}")),
+            );
         }
         let from = said.len().saturating_sub(10);
-        bail!("the mail did not become an incident within a minute; the functions said:\n{}", said.get(from..).unwrap_or_default().join("\n"));
+        bail!(
+            "the mail did not become an incident within a minute; the functions said:\n{}",
+            said.get(from..).unwrap_or_default().join("\n")
+        );
     };
     execution_name(&row)
 }

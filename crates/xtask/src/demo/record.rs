@@ -178,13 +178,21 @@ fn parse<T: DeserializeOwned>(row: &Value) -> Result<T> {
 }
 
 /// Reads the record back from the stack.
-pub async fn read(stack: &Stack, key: &str, served_as: Vec<ServedAs>, link: Option<String>, seconds: f64) -> Result<Record> {
+pub async fn read(
+    stack: &Stack,
+    key: &str,
+    served_as: Vec<ServedAs>,
+    link: Option<String>,
+    seconds: f64,
+) -> Result<Record> {
     let Some(row) = stack.incident_of(key).await? else { bail!("the incident of {key} is gone") };
     let documents = Documents::read(stack, &row).await?;
     let incident = &documents.incident;
     let execution = stack.execution(&incident.incident_id.execution_name(incident.run)).await?;
     let decision = stack.rows(&format!("incident#{}", incident.incident_id), "decision#").await?.pop();
-    let decided = |field: &str| decision.as_ref().and_then(|row| row[field].as_str()).filter(|t| !t.is_empty()).map(str::to_owned);
+    let decided = |field: &str| {
+        decision.as_ref().and_then(|row| row[field].as_str()).filter(|t| !t.is_empty()).map(str::to_owned)
+    };
     let assessment = documents.assessment.as_ref();
     let mut lists = BTreeMap::new();
     for kind in ["ipv4-addr", "ipv6-addr", "domain-name", "url", "file"] {
@@ -205,7 +213,9 @@ pub async fn read(stack: &Stack, key: &str, served_as: Vec<ServedAs>, link: Opti
         lists,
         mails: stack.gateway().mails().await?.iter().flat_map(mails).collect(),
         failed: assessment.map(|a| a.failed.clone()).unwrap_or_default(),
-        omissions: assessment.map(|a| a.omissions.iter().map(|o| format!("{}: {}", o.place, o.reason)).collect()).unwrap_or_default(),
+        omissions: assessment
+            .map(|a| a.omissions.iter().map(|o| format!("{}: {}", o.place, o.reason)).collect())
+            .unwrap_or_default(),
         served_as,
         review_link: link,
         answers_are_recorded: true,

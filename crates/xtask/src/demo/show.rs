@@ -8,7 +8,8 @@ use crate::{local::SentMail, term};
 
 /// Before the mail is dropped.
 pub fn opening(name: &str, set_up: f64, bundle: &Bundle) {
-    let on: Vec<&str> = bundle.providers.values().filter(|m| m.off_reason().is_none()).map(|m| m.name.as_str()).collect();
+    let on: Vec<&str> =
+        bundle.providers.values().filter(|m| m.off_reason().is_none()).map(|m| m.name.as_str()).collect();
     term::line(&term::bold(&format!("One mail, all the way: {name}")));
     term::line(&format!("The stack of infra/template.yaml is up on the local emulator, set up in {set_up:.0} s."));
     term::line(&format!("The answers of {} are recorded ones, served by a stand-in on this", on.join(", ")));
@@ -28,7 +29,9 @@ pub fn question(record: &Record, mail: &SentMail, link: &str) {
 
 /// While a person is awaited.
 pub fn waiting(link: &str) {
-    term::line("Open the link in a browser, ask for a code there, and decide. The code comes by mail; in this stack read it with");
+    term::line(
+        "Open the link in a browser, ask for a code there, and decide. The code comes by mail; in this stack read it with",
+    );
     let gateway = link.split("/_aws/").next().unwrap_or_default();
     term::line(&format!("  curl -s {gateway}/_ministack/ses/messages | grep -oE '\\b[0-9]{{6}}\\b' | tail -1"));
     term::line("Waiting for the decision. Ctrl-C leaves the stack up.\n");
@@ -61,7 +64,10 @@ pub fn ending(record: &Record, was_asked: bool) {
     }
     mails(record);
     served_as(record);
-    term::line(&format!("\nDone {:.1} s after the mail came in. The sources' answers were recorded ones.", record.seconds));
+    term::line(&format!(
+        "\nDone {:.1} s after the mail came in. The sources' answers were recorded ones.",
+        record.seconds
+    ));
 }
 
 fn findings(record: &Record) {

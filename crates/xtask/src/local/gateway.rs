@@ -90,14 +90,16 @@ impl Gateway {
     /// Calls an API of the older kind: a form in, XML out. Names and values hold no characters that a form escapes.
     pub async fn query(&self, service: &str, form: &[(&str, &str)]) -> Result<String> {
         let body = form.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
-        let sent = self.request(Method::POST, service, &self.url).header("content-type", "application/x-www-form-urlencoded");
+        let sent =
+            self.request(Method::POST, service, &self.url).header("content-type", "application/x-www-form-urlencoded");
         Ok(checked(sent.body(body).send().await?, service).await?.text().await?)
     }
 
     /// Puts an object into a bucket.
     pub async fn put_object(&self, bucket: &str, key: &str, content_type: &str, bytes: Vec<u8>) -> Result<()> {
         let url = self.object(bucket, key);
-        let sent = self.request(Method::PUT, "s3", &url).header("content-type", content_type).body(bytes).send().await?;
+        let sent =
+            self.request(Method::PUT, "s3", &url).header("content-type", content_type).body(bytes).send().await?;
         checked(sent, key).await.map(|_| ())
     }
 

@@ -68,7 +68,12 @@ pub struct Execution {
 
 impl Stack {
     /// Deploys the template with this configuration. The functions must have been built ([`crate::build::for_local`]).
-    pub async fn deploy(project: &Project, emulator: &Emulator, deployment: &Deployment, bundle: &Bundle) -> Result<Self> {
+    pub async fn deploy(
+        project: &Project,
+        emulator: &Emulator,
+        deployment: &Deployment,
+        bundle: &Bundle,
+    ) -> Result<Self> {
         let gateway = emulator.gateway_of(&deployment.account)?;
         let digest = bundle.digest()?;
         gateway.make_bucket(ARTIFACTS).await?;
@@ -205,7 +210,12 @@ impl Stack {
         let status = answer.status();
         let text = answer.text().await?;
         match status.as_u16() {
-            200 => Ok(text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect()),
+            200 => Ok(text
+                .lines()
+                .map(str::trim)
+                .filter(|l| !l.is_empty() && !l.starts_with('#'))
+                .map(str::to_owned)
+                .collect()),
             404 => Ok(vec![]),
             _ => bail!("the list {kind} cannot be read: {status} {text}"),
         }
@@ -227,7 +237,10 @@ impl Stack {
     }
 
     /// Asks again and again until there is an answer, for at most `seconds`.
-    pub async fn wait_for<T, F: Future<Output = Result<Option<T>>>>(seconds: u64, ask: impl Fn() -> F) -> Result<Option<T>> {
+    pub async fn wait_for<T, F: Future<Output = Result<Option<T>>>>(
+        seconds: u64,
+        ask: impl Fn() -> F,
+    ) -> Result<Option<T>> {
         let started = Instant::now();
         loop {
             if let Some(answer) = ask().await? {
@@ -279,7 +292,8 @@ fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway
     package.arg(stage.join("infra/template.yaml")).arg("--output-template-file").arg(&packaged);
     process::output(&mut package)?;
 
-    let mut deploy = aws(&["cloudformation", "deploy", "--no-fail-on-empty-changeset", "--stack-name", &deployment.name]);
+    let mut deploy =
+        aws(&["cloudformation", "deploy", "--no-fail-on-empty-changeset", "--stack-name", &deployment.name]);
     deploy.args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--template-file"]).arg(&packaged);
     deploy.arg("--parameter-overrides");
     deploy.arg(format!("ConfigDigest={digest}")).arg(format!("LocalGateway={}", gateway.url()));
@@ -316,11 +330,17 @@ fn port(gateway: &Gateway) -> &str {
 
 /// The outputs of a stack, from CloudFormation's XML.
 async fn outputs(gateway: &Gateway, stack: &str) -> Result<BTreeMap<String, String>> {
-    let xml = gateway.query("cloudformation", &[("Action", "DescribeStacks"), ("Version", "2010-05-15"), ("StackName", stack)]).await?;
+    let xml = gateway
+        .query("cloudformation", &[("Action", "DescribeStacks"), ("Version", "2010-05-15"), ("StackName", stack)])
+        .await?;
     let mut outputs = BTreeMap::new();
     for member in xml.split("<OutputKey>").skip(1) {
         let key = member.split("</OutputKey>").next().unwrap_or_default();
-        let value = member.split("<OutputValue>").nth(1).and_then(|rest| rest.split("</OutputValue>").next()).unwrap_or_default();
+        let value = member
+            .split("<OutputValue>")
+            .nth(1)
+            .and_then(|rest| rest.split("</OutputValue>").next())
+            .unwrap_or_default();
         let value = value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
         outputs.insert(key.to_owned(), value);
     }

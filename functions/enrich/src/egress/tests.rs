@@ -92,13 +92,56 @@ async fn no_spelling_of_loopback_is_connected_to() {
     let egress = Https::resolving(Vetted::new(always(&[four, six]))).unwrap();
 
     let hosts = [
-        "127.0.0.1", "127.1", "127.0.1", "127.127.127.127", "127.0.0.1.", "2130706433", "0x7f000001", "0x7f.1", "0x7F.0.0.0x1",
-        "0177.0.0.1", "0177.1", "017700000001", "0", "0.0.0.0", "0x0", "00.0.0.0", "127.0.0.01", "%31%32%37.0.0.1",
-        "１２７.0.0.1", "127。0。0。1", "[::1]", "[0:0:0:0:0:0:0:1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]",
-        "[0:0:0:0:0:ffff:7f00:0001]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[fe80::1]", "[fd00:ec2::254]",
-        "169.254.169.254", "2852039166", "0xa9fea9fe", "[::ffff:169.254.169.254]", "10.0.0.1", "192.168.0.1", "100.64.0.1",
-        "localhost", "LOCALHOST", "localhost.", "a.localhost", "localhost.localdomain", "ip6-localhost", "127.0.0.1.nip.example",
-        "metadata.google.internal", "ⓛocalhost", "loc\u{ad}alhost", "api.example",
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "127.127.127.127",
+        "127.0.0.1.",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0x7F.0.0.0x1",
+        "0177.0.0.1",
+        "0177.1",
+        "017700000001",
+        "0",
+        "0.0.0.0",
+        "0x0",
+        "00.0.0.0",
+        "127.0.0.01",
+        "%31%32%37.0.0.1",
+        "１２７.0.0.1",
+        "127。0。0。1",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[0:0:0:0:0:ffff:7f00:0001]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2002:7f00:1::]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "[::ffff:169.254.169.254]",
+        "10.0.0.1",
+        "192.168.0.1",
+        "100.64.0.1",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "a.localhost",
+        "localhost.localdomain",
+        "ip6-localhost",
+        "127.0.0.1.nip.example",
+        "metadata.google.internal",
+        "ⓛocalhost",
+        "loc\u{ad}alhost",
+        "api.example",
     ];
     for host in hosts {
         for port in [String::new(), format!(":{}", four.port()), format!(":{}", six.port())] {
@@ -111,7 +154,8 @@ async fn no_spelling_of_loopback_is_connected_to() {
                 let answer = egress.call(&Destination { host: &own, stand_in: None }, &get(url.clone()), TIMEOUT).await;
                 assert!(matches!(answer, Err(CallError::Refused(_))), "{text}: {answer:?}");
                 // Nor does a request that was made for another host.
-                let answer = egress.call(&Destination { host: "api.example", stand_in: None }, &get(url), TIMEOUT).await;
+                let answer =
+                    egress.call(&Destination { host: "api.example", stand_in: None }, &get(url), TIMEOUT).await;
                 assert!(matches!(answer, Err(CallError::Refused(_))), "{text}: {answer:?}");
             }
         }
@@ -148,9 +192,25 @@ impl reqwest::dns::Resolve for Unvetted {
 #[tokio::test]
 async fn only_public_addresses_are_left_of_a_name() {
     let found: Vec<SocketAddr> = [
-        "127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0", "10.1.2.3:0", "172.16.0.1:0", "192.168.1.1:0", "100.64.0.1:0",
-        "169.254.169.254:0", "[fd00:ec2::254]:0", "[fe80::1]:0", "[::ffff:127.0.0.1]:0", "[::ffff:10.0.0.1]:0",
-        "[64:ff9b::7f00:1]:0", "[64:ff9b::808:808]:0", "[2002:7f00:1::]:0", "224.0.0.1:0", "255.255.255.255:0", "[ff02::1]:0",
+        "127.0.0.1:0",
+        "[::1]:0",
+        "[::]:0",
+        "0.0.0.0:0",
+        "10.1.2.3:0",
+        "172.16.0.1:0",
+        "192.168.1.1:0",
+        "100.64.0.1:0",
+        "169.254.169.254:0",
+        "[fd00:ec2::254]:0",
+        "[fe80::1]:0",
+        "[::ffff:127.0.0.1]:0",
+        "[::ffff:10.0.0.1]:0",
+        "[64:ff9b::7f00:1]:0",
+        "[64:ff9b::808:808]:0",
+        "[2002:7f00:1::]:0",
+        "224.0.0.1:0",
+        "255.255.255.255:0",
+        "[ff02::1]:0",
     ]
     .iter()
     .map(|text| text.parse().unwrap())
@@ -214,7 +274,12 @@ async fn the_stand_in_hears_the_request_and_the_real_host() {
     assert_eq!((answer.status, answer.header("x-a"), answer.body.as_slice()), (200, Some("b"), b"{}".as_slice()));
     let heard = server.heard().await;
     assert!(heard.starts_with("POST /v1/a%2Fb?q=1%202 HTTP/1.1\r\n"), "{heard}");
-    for line in ["x-playbook-host: api.example\r\n", "auth-key: dummy\r\n", "user-agent: ioc-enrichment-playbook/", "\r\n\r\nhost=evil.example"] {
+    for line in [
+        "x-playbook-host: api.example\r\n",
+        "auth-key: dummy\r\n",
+        "user-agent: ioc-enrichment-playbook/",
+        "\r\n\r\nhost=evil.example",
+    ] {
         assert!(heard.contains(line), "{heard}");
     }
     assert!(!heard.contains("referer"), "{heard}");
@@ -223,8 +288,16 @@ async fn the_stand_in_hears_the_request_and_the_real_host() {
 #[tokio::test]
 async fn the_stand_in_is_on_loopback_only() {
     for base in [
-        "https://127.0.0.1:1", "http://127.0.0.1", "http://127.0.0.2:1", "http://localhost:1", "http://[::1]:1", "http://10.0.0.1:1",
-        "ftp://127.0.0.1:1", "http://127.0.0.1:1@evil.example:80", "nonsense", "",
+        "https://127.0.0.1:1",
+        "http://127.0.0.1",
+        "http://127.0.0.2:1",
+        "http://localhost:1",
+        "http://[::1]:1",
+        "http://10.0.0.1:1",
+        "ftp://127.0.0.1:1",
+        "http://127.0.0.1:1@evil.example:80",
+        "nonsense",
+        "",
     ] {
         assert!(matches!(ask(base, TIMEOUT).await, Err(CallError::Refused(_))), "{base}");
     }
@@ -233,8 +306,15 @@ async fn the_stand_in_is_on_loopback_only() {
 #[tokio::test]
 async fn a_request_for_anything_but_the_manifests_host_is_refused() {
     for url in [
-        "http://api.example/", "https://api.example:8443/", "https://user@api.example/", "https://:pw@api.example/",
-        "https://other.example/", "https://api.example.evil.example/", "https://api.example./", "ftp://api.example/", "data:text/plain,x",
+        "http://api.example/",
+        "https://api.example:8443/",
+        "https://user@api.example/",
+        "https://:pw@api.example/",
+        "https://other.example/",
+        "https://api.example.evil.example/",
+        "https://api.example./",
+        "ftp://api.example/",
+        "data:text/plain,x",
     ] {
         let to = Destination { host: "api.example", stand_in: None };
         let answer = Https::new().unwrap().call(&to, &get(Url::parse(url).unwrap()), TIMEOUT).await;

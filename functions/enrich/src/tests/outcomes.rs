@@ -17,7 +17,12 @@ async fn every_provider_has_one_outcome_for_every_observable() {
     ])
     .await;
     desk.egress.set("b", NOT_FOUND);
-    let told = desk.told("one", &[observable(ObservableType::Ipv4Addr, "5.6.7.8"), observable(ObservableType::DomainName, "evil.net")]).await;
+    let told = desk
+        .told(
+            "one",
+            &[observable(ObservableType::Ipv4Addr, "5.6.7.8"), observable(ObservableType::DomainName, "evil.net")],
+        )
+        .await;
     let expected = "a found, b not_found, c skipped(disabled), d skipped(terms), e skipped(no_key), f skipped(documented), g skipped(tlp)";
     assert_eq!(told, [expected, expected]);
     assert_eq!(desk.egress.calls.borrow().len(), 4);
@@ -76,20 +81,34 @@ async fn a_provider_that_hangs_costs_its_places_and_nobody_elses_time() {
     assert_eq!(told.iter().filter(|text| text.contains("slow error(breaker_open)")).count(), 32);
     assert!(told.iter().all(|text| text.contains("a found, b found")), "{told:?}");
     assert_eq!(desk.egress.fullest.get(), (8, 16));
-    let quick = desk.egress.calls.borrow().iter().filter(|(host, _, _)| host != "slow.example").map(|call| call.2).max().unwrap();
+    let quick = desk
+        .egress
+        .calls
+        .borrow()
+        .iter()
+        .filter(|(host, _, _)| host != "slow.example")
+        .map(|call| call.2)
+        .max()
+        .unwrap();
     assert!(quick - started < Duration::from_millis(500), "{:?}", quick - started);
 }
 
 #[tokio::test(start_paused = true)]
 async fn five_failures_in_a_row_open_the_breaker_and_what_was_not_asked_is_not_remembered() {
-    let mut desk = Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 1 }).await;
+    let mut desk =
+        Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 1 })
+            .await;
     desk.egress.set("a", Does::Answer(10, 500, ""));
     let told = desk.told("one", &addresses(12)).await;
     assert_eq!(told.iter().filter(|text| *text == "a error(http_500)").count(), 5);
     assert_eq!(told.iter().filter(|text| *text == "a error(breaker_open)").count(), 7);
     desk.egress = Script::default();
     let told = desk.told("two", &addresses(12)).await;
-    assert_eq!(told.iter().filter(|text| *text == "a error(http_500) cached").count(), 5, "errors are remembered for a while");
+    assert_eq!(
+        told.iter().filter(|text| *text == "a error(http_500) cached").count(),
+        5,
+        "errors are remembered for a while"
+    );
     assert_eq!(told.iter().filter(|text| *text == "a found").count(), 7);
 }
 
@@ -100,13 +119,18 @@ async fn garbage_is_an_error_with_a_name() {
     desk.egress.set("b", Does::Answer(1, 200, r#"{"found": "yes"}"#));
     desk.egress.set("c", Does::Answer(1, 302, ""));
     desk.egress.set("d", Does::Answer(1, 403, "{}"));
-    assert_eq!(desk.told("one", &addresses(1)).await, ["a error(garbage), b error(unexpected), c error(http_302), d error(auth)"]);
+    assert_eq!(
+        desk.told("one", &addresses(1)).await,
+        ["a error(garbage), b error(unexpected), c error(http_302), d error(auth)"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_is_the_smaller_of_policy_and_invocation() {
     let check = async |deadline_ms, remaining_ms, expected_ms: u64| {
-        let desk = Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms, calls: 128, calls_per_provider: 8 }).await;
+        let desk =
+            Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms, calls: 128, calls_per_provider: 8 })
+                .await;
         desk.egress.set("a", Does::Hang);
         let id = desk.admit("one", &addresses(1)).await;
         let world = World {
@@ -122,7 +146,10 @@ async fn the_deadline_is_the_smaller_of_policy_and_invocation() {
         let started = Instant::now();
         run(&world, ACCOUNT, Duration::from_millis(remaining_ms), input).await.unwrap();
         let took = started.elapsed();
-        assert!(took >= Duration::from_millis(expected_ms) && took < Duration::from_millis(expected_ms + 30), "{took:?}");
+        assert!(
+            took >= Duration::from_millis(expected_ms) && took < Duration::from_millis(expected_ms + 30),
+            "{took:?}"
+        );
         assert_eq!(tell(&desk.enrichment(&id).await.observables[0].outcomes), "a error(timeout)");
         // Our own hurry is not held against the provider.
         let remembered = desk.verdicts.0.all().len();
@@ -160,7 +187,8 @@ async fn a_chunk_is_a_part_of_the_extraction_and_a_missing_one_is_rejected() {
 
 #[test]
 fn input_ignores_what_authors_add() {
-    let text = r#"{"incident_id": "inc-aaaaaaaaaaaaaaaaaaaaaaaaaa", "run": 1, "offset": 0, "count": 50, "note": {"x": 1}}"#;
+    let text =
+        r#"{"incident_id": "inc-aaaaaaaaaaaaaaaaaaaaaaaaaa", "run": 1, "offset": 0, "count": 50, "note": {"x": 1}}"#;
     assert_eq!(serde_json::from_str::<Input>(text).unwrap().count, 50);
     assert_eq!(serde_json::to_string(&Output { pending: 0, degraded: 3 }).unwrap(), r#"{"pending":0,"degraded":3}"#);
 }

@@ -89,10 +89,13 @@ async fn different_incidents_that_start_at_different_moments_still_share() {
 
 #[tokio::test(start_paused = true)]
 async fn four_a_minute_is_one_call_every_fifteen_seconds_however_many_ask() {
-    let desk = Desk::new(vec![provider("vt", "limits: [{ limit: 4, window_seconds: 60, scope: key }]"), provider("a", "")]).await;
+    let desk =
+        Desk::new(vec![provider("vt", "limits: [{ limit: 4, window_seconds: 60, scope: key }]"), provider("a", "")])
+            .await;
     for n in 0..40 {
         let observables = vec![observable(ObservableType::DomainName, &format!("evil{n}.net")); 1];
-        let more: Vec<Sighted> = (0..3).map(|m| observable(ObservableType::DomainName, &format!("evil{n}-{m}.net"))).collect();
+        let more: Vec<Sighted> =
+            (0..3).map(|m| observable(ObservableType::DomainName, &format!("evil{n}-{m}.net"))).collect();
         let told = desk.told(&n.to_string(), &[observables, more].concat()).await;
         assert!(told.iter().all(|text| text.contains("a found")), "{told:?}");
         sleep(Duration::from_secs(2)).await;
@@ -105,7 +108,9 @@ async fn four_a_minute_is_one_call_every_fifteen_seconds_however_many_ask() {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_no_slot_is_rate_limited_at_once_for_everybody_who_waits() {
-    let desk = Desk::new(vec![provider("vt", "limits: [{ limit: 4, window_seconds: 60, scope: key }]"), provider("a", "")]).await;
+    let desk =
+        Desk::new(vec![provider("vt", "limits: [{ limit: 4, window_seconds: 60, scope: key }]"), provider("a", "")])
+            .await;
     let incidents = join_all((0..30).map(async |n| desk.admit(&n.to_string(), &addresses(25)).await)).await;
     let started = Instant::now();
     let outputs = join_all(incidents.iter().map(|id| desk.run(id))).await;
@@ -120,6 +125,19 @@ async fn what_has_no_slot_is_rate_limited_at_once_for_everybody_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_different_incidents_at_once_agree_on_a_quota() {
+    let desk = Desk::new(vec![provider("a", "limits: [{ limit: 600, window_seconds: 60, scope: key }]")]).await;
+    let incidents = join_all((0..100).map(async |n| {
+        desk.admit(&n.to_string(), &[observable(ObservableType::DomainName, &format!("evil{n}.net"))]).await
+    }))
+    .await;
+    let started = Instant::now();
+    let outputs = join_all(incidents.iter().map(|id| desk.run(id))).await;
+    assert!(outputs.iter().all(|output| *output == Ok(Output { pending: 0, degraded: 0 })), "{outputs:?}");
+    eprintln!("{} writes in {:?}", desk.quotas.0.writes.get(), started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slot_within_the_deadline_is_waited_for() {
     let desk = Desk::new(vec![provider("a", "limits: [{ limit: 1, window_seconds: 2, scope: key }]")]).await;
     let told = desk.told("one", &addresses(9)).await;
@@ -130,7 +148,9 @@ async fn a_slot_within_the_deadline_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_says_429_is_left_alone_for_as_long_as_it_asks() {
-    let desk = Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 2 }).await;
+    let desk =
+        Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 2 })
+            .await;
     desk.egress.set("a", Does::Limit("60"));
     let told = desk.told("one", &addresses(10)).await;
     assert_eq!(desk.egress.calls("a"), 2, "those already on their way");
@@ -151,7 +171,7 @@ async fn a_lease_of_somebody_who_died_is_taken_over_when_it_is_over() {
     assert_eq!(desk.verdicts.take(&key, &lease(2_000), desk.clock.now()).await, Ok(Taken::First));
     let started = Instant::now();
     assert_eq!(desk.told("one", &addresses(1)).await, ["a found"]);
-    assert!(started.elapsed() < Duration::from_millis(4_000), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,144 @@
+//! A realistic assessment with its round, for tests of everything that a person is shown.
+
+use ioc::{Observable, ObservableType};
+use serde_json::{Value, json};
+
+use crate::{
+    Fault, IncidentId, Timestamp, canonical,
+    assessment::Assessment,
+    decision::{self, Question, Round},
+    severity::Severity,
+};
+
+/// When the sample was assessed.
+pub const ASSESSED_AT: &str = "2026-11-24T05:00:00.000Z";
+/// Who is asked.
+pub const APPROVER: &str = "ana@soc.example";
+/// Who is asked too.
+pub const OTHER_APPROVER: &str = "ben@soc.example";
+
+fn verdict(word: &str, reason: Value, rule: u8, answered: u32, opinions: &Value, failed: &Value) -> Value {
+    json!({
+        "verdict": word, "reason": reason, "degraded": failed != &json!([]), "confidence": 92, "rule": rule,
+        "coverage": { "answered": answered, "required": 3 }, "opinions": opinions, "failed": failed,
+        "sums": { "malicious": 17500, "malicious_together": 17500, "malicious_families": 2, "malicious_grade_a": 10000,
+                  "suspicious": 0, "benign": 0 },
+    })
+}
+
+fn opinion(family: &str, word: &str, grade: &str) -> Value {
+    json!({ "provider": family, "family": family, "verdict": word, "grade": grade, "seen": ASSESSED_AT,
+            "weight_hundredths": 7500, "counts": true })
+}
+
+fn said(provider: &str, outcome: &str, reason: Value, word: Value, text: Value, seen: &str) -> Value {
+    json!({ "provider": provider, "outcome": outcome, "reason": reason, "verdict": word, "text": text, "seen": seen,
+            "permalink": if outcome == "found" { json!(format!("https://{provider}.example/lookup/4711")) } else { Value::Null } })
+}
+
+fn sighted(observable: &Observable, places: &[&str]) -> Value {
+    json!({ "type": observable.kind().as_str(), "value": observable.value(), "places": places,
+            "receipt": { "key": "receipts/a.json" } })
+}
+
+fn merged(mut base: Value, more: &Value) -> Value {
+    if let (Some(base), Some(more)) = (base.as_object_mut(), more.as_object()) {
+        base.extend(more.clone());
+    }
+    base
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Fault> {
+    serde_json::from_value(value).map_err(|error| Fault::Rejected(format!("sample cannot be read: {error}")))
+}
+
+fn observable(kind: ObservableType, text: &str) -> Result<Observable, Fault> {
+    Observable::parse(kind, text).map_err(|error| Fault::Rejected(error.to_string()))
+}
+
+/// A phishing mail: a malicious link, a domain on which sources contradict each other, one of our own, one unknown file.
+pub fn assessment() -> Result<Assessment, Fault> {
+    let url = observable(ObservableType::Url, "https://evil.example/login?next=invoice")?;
+    let domain = observable(ObservableType::DomainName, "cdn.evil.example")?;
+    let own = observable(ObservableType::DomainName, "portal.corp.example")?;
+    let address = observable(ObservableType::Ipv4Addr, "192.0.2.7")?;
+    let file = observable(ObservableType::File, &"ab".repeat(32))?;
+    let entry = |o: &Observable, hours: u32, expires_at: &str, ticked: bool, refused: Value| {
+        json!({ "type": o.kind().as_str(), "value": o.value(), "target": "served-list", "act": "enforce",
+                "lifetime_hours": hours, "expires_at": expires_at, "ticked": ticked, "refused": refused })
+    };
+    let malicious = json!([opinion("threatfox", "malicious", "A"), opinion("urlhaus", "malicious", "A")]);
+    let torn = json!([opinion("threatfox", "malicious", "A"), opinion("hashlookup", "benign", "B")]);
+    let seen = "2026-11-21T05:00:00.000Z";
+    let mut assessment: Assessment = parsed(json!({
+        "schema": Assessment::SCHEMA, "incident_id": IncidentId::of("default", "mail", "sample"), "run": 1,
+        "config_digest": "", "assessed_at": ASSESSED_AT,
+        "subject": "Overdue invoice 4711, see https://evil.example/login",
+        "participants": ["billing@evil.example", "carl@corp.example"],
+        "route": "review", "severity": "high",
+        "severity_terms": ["high: a malicious indicator", "+0: nothing else is known of the asset"],
+        "observables": [
+            merged(sighted(&url, &["html:href", "text"]), &json!({
+                "conclusion": verdict("malicious", Value::Null, 3, 2, &malicious, &json!(["virustotal: timeout"])),
+                "evidence": [
+                    said("threatfox", "found", Value::Null, json!("malicious"), json!("payload delivery, confidence 100"), seen),
+                    said("urlhaus", "found", Value::Null, json!("malicious"), json!("online, malware_download"), seen),
+                    said("virustotal", "error", json!("timeout"), Value::Null, Value::Null, ASSESSED_AT),
+                ] })),
+            merged(sighted(&domain, &["html:img"]), &json!({
+                "conclusion": verdict("suspicious", json!("contradiction"), 2, 3, &torn, &json!([])),
+                "evidence": [
+                    said("threatfox", "found", Value::Null, json!("malicious"), json!("botnet_cc"), seen),
+                    said("hashlookup", "found", Value::Null, json!("benign"), json!("known good, trust 100"), seen),
+                ] })),
+            merged(sighted(&own, &["text"]), &json!({
+                "guarded": "own domain corp[.]example", "withheld": "own",
+                "conclusion": verdict("malicious", Value::Null, 3, 3, &malicious, &json!([])),
+                "evidence": [said("urlhaus", "found", Value::Null, json!("malicious"), json!("offline"), seen)] })),
+            merged(sighted(&file, &["attachment:invoice.pdf"]), &json!({
+                "conclusion": verdict("unknown", json!("degraded"), 6, 1, &json!([]), &json!(["malwarebazaar: http_500"])),
+                "evidence": [
+                    said("malwarebazaar", "error", json!("http_500"), Value::Null, Value::Null, ASSESSED_AT),
+                    said("hashlookup", "not_found", Value::Null, Value::Null, Value::Null, ASSESSED_AT),
+                ] })),
+            merged(sighted(&address, &["header:received"]), &json!({
+                "conclusion": verdict("benign", Value::Null, 5, 3, &json!([opinion("abuseipdb", "benign", "B")]), &json!([])),
+                "evidence": [said("abuseipdb", "found", Value::Null, json!("benign"), json!("whitelisted"), seen)] })),
+        ],
+        "plan": { "entries": [
+            entry(&url, 336, "2026-12-08T05:00:00.000Z", true, Value::Null),
+            entry(&domain, 72, "2026-11-27T05:00:00.000Z", false, Value::Null),
+            entry(&own, 720, "2026-12-24T05:00:00.000Z", false, json!("own domain corp[.]example")),
+        ] },
+        "plan_digest": "",
+        "failed": ["virustotal: timeout (1)", "malwarebazaar: http_500 (1)"],
+        "omissions": [{ "place": "attachment:report.zip", "reason": "encrypted, not opened" }],
+    }))?;
+    assessment.plan_digest = assessment.plan.digest()?;
+    Ok(assessment)
+}
+
+/// The open first round of an assessment, with an hour to decide.
+pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault> {
+    let bytes = serde_json::to_vec(assessment).map_err(|error| Fault::Rejected(error.to_string()))?;
+    let deadline = Timestamp::parse(ASSESSED_AT).map_err(|error| Fault::Rejected(error.to_string()))?.plus_minutes(60);
+    let id = assessment.incident_id.clone();
+    Ok(Round {
+        schema: Round::SCHEMA.to_owned(),
+        run: assessment.run,
+        round: 1,
+        question,
+        severity: Severity::High,
+        state: decision::OPEN.to_owned(),
+        deadline,
+        asked: vec![APPROVER.to_owned(), OTHER_APPROVER.to_owned()],
+        skipped: vec![],
+        last: false,
+        shown_digest: decision::shown_digest(&id, assessment.run, question, &canonical::sha256_hex(&bytes))?,
+        plan_digest: assessment.plan_digest.clone(),
+        task_token: Some("token-1".to_owned()),
+        due_kind: Some(decision::DUE_DEADLINE.to_owned()),
+        due_at: Some(deadline),
+        incident_id: id,
+    })
+}

@@ -1,0 +1,229 @@
+//! A security team in memory, with an incident that waits for a decision, and browsers that visit its page.
+
+use http::{HeaderMap, Method, Request, StatusCode};
+use playbook::{
+    Timestamp,
+    assessment::Assessment,
+    brief::sample,
+    decision::{Decision, Link, LinkSecret, Question, Round},
+    fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
+    incident::{Incident, Run},
+    ports::{Evidence, Secret},
+    rows::{Rows, Write},
+};
+use review::{Caller, Settings, World};
+use scraper::{Html, Selector};
+use serde_json::json;
+
+pub const ORIGIN: &str = "https://review.soc.example";
+
+pub struct Team {
+    pub evidence: MemoryEvidence,
+    pub rows: MemoryRows,
+    pub outbox: MemoryOutbox,
+    pub machines: MemoryMachines,
+    pub clock: StoppedClock,
+    pub entropy: CountingEntropy,
+    pub settings: Settings,
+    pub assessment: Assessment,
+}
+
+impl Team {
+    pub async fn waiting() -> Self {
+        Self::asking(sample::assessment().unwrap(), Question::ApprovePlan).await
+    }
+
+    pub async fn asking(assessment: Assessment, question: Question) -> Self {
+        let now = Timestamp::parse(sample::ASSESSED_AT).unwrap();
+        let team = Self {
+            evidence: MemoryEvidence::default(),
+            rows: MemoryRows::default(),
+            outbox: MemoryOutbox::default(),
+            machines: MemoryMachines::default(),
+            clock: StoppedClock::at(now),
+            entropy: CountingEntropy::default(),
+            settings: Settings::new(ORIGIN, Secret::new("page-key-of-at-least-32-characters")).unwrap(),
+            assessment,
+        };
+        let id = &team.assessment.incident_id;
+        let incident: Incident = serde_json::from_value(json!({
+            "schema": "incident/1", "incident_id": id, "tenant": "default", "kind": "mail", "source": "mail",
+            "native_id": "sample", "severity": "low", "evidence": { "key": "mail/1" }, "received_at": now,
+            "config_digest": "", "status": "waiting", "run": 1, "started_at": now, "updated_at": now,
+        }))
+        .unwrap();
+        let round = sample::round(&team.assessment, question).unwrap();
+        let mut writes =
+            vec![Write::put(Incident::key(id), &incident).unwrap(), Write::put(Round::key(id, 1, 1), &round).unwrap()];
+        for number in 1..=2 {
+            let approver = if number == 1 { sample::APPROVER } else { sample::OTHER_APPROVER };
+            let link = Link {
+                schema: Link::SCHEMA.to_owned(),
+                incident_id: id.clone(),
+                run: 1,
+                round: 1,
+                approver: approver.to_owned(),
+                codes_sent: vec![],
+                revision: 0,
+                ttl: now.plus_hours(800).as_seconds(),
+            };
+            writes.push(Write::put(Link::key(&secret(number).digest()), &link).unwrap());
+        }
+        assert_eq!(team.rows.commit(&writes).await, Ok(playbook::rows::Commit::Done));
+        team.assess(&team.assessment).await;
+        team
+    }
+
+    /// Makes this the assessment of run 1.
+    pub async fn assess(&self, assessment: &Assessment) {
+        let bytes = serde_json::to_vec(assessment).unwrap();
+        let key = format!("incidents/{}", playbook::canonical::sha256_hex(&bytes));
+        let document = self.evidence.store(&key, "application/json", &bytes).await.unwrap();
+        let run = Run { schema: Run::SCHEMA.to_owned(), extraction: None, assessment: Some(document) };
+        self.change(Write::put(Run::key(&assessment.incident_id, 1), &run).unwrap()).await;
+    }
+
+    pub async fn change(&self, write: Write) {
+        assert_eq!(self.rows.commit(&[write]).await, Ok(playbook::rows::Commit::Done));
+    }
+
+    pub async fn round(&self) -> Round {
+        Round::load(&self.rows, &self.assessment.incident_id, 1, 1).await.unwrap().unwrap()
+    }
+
+    pub async fn decision(&self) -> Option<Decision> {
+        Decision::load(&self.rows, &self.assessment.incident_id, 1, 1).await.unwrap()
+    }
+
+    /// The digits of the newest code mail.
+    pub fn newest_code(&self) -> String {
+        let mails = self.outbox.mails.borrow();
+        let text = &mails.last().expect("a mail").text;
+        text.split(|c: char| !c.is_ascii_digit()).find(|word| word.len() == 6).expect("six digits").to_owned()
+    }
+
+    pub async fn send(&self, request: Request<Vec<u8>>) -> Answer {
+        let world = World {
+            evidence: &self.evidence,
+            rows: &self.rows,
+            outbox: &self.outbox,
+            machines: &self.machines,
+            clock: &self.clock,
+            entropy: &self.entropy,
+            settings: &self.settings,
+        };
+        let (parts, body) = review::handle(&world, request).await.into_parts();
+        Answer { status: parts.status, headers: parts.headers, html: String::from_utf8(body).unwrap() }
+    }
+}
+
+pub fn secret(number: u8) -> LinkSecret {
+    LinkSecret::new(&[number; 32])
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub html: String,
+}
+
+impl Answer {
+    pub fn document(&self) -> Html {
+        Html::parse_document(&self.html)
+    }
+
+    pub fn text(&self) -> String {
+        self.document().root_element().text().collect()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Action and fields of each form, as they are filled in before anybody typed.
+    pub fn forms(&self) -> Vec<(String, Vec<(String, String)>)> {
+        let document = self.document();
+        let select = |css: &str| Selector::parse(css).unwrap();
+        document
+            .select(&select("form"))
+            .map(|form| {
+                let inputs = form.select(&select("input, textarea")).filter_map(|input| {
+                    let of = |name| input.value().attr(name).unwrap_or("").to_owned();
+                    let is_box = matches!(of("type").as_str(), "checkbox" | "radio");
+                    (!is_box || input.value().attr("checked").is_some()).then(|| (of("name"), of("value")))
+                });
+                (form.value().attr("action").unwrap().to_owned(), inputs.collect())
+            })
+            .collect()
+    }
+
+    pub fn form(&self, end: &str) -> Vec<(String, String)> {
+        self.forms().into_iter().find(|(action, _)| action.ends_with(end)).expect("the form").1
+    }
+}
+
+/// A browser: keeps the cookie, says where its requests come from.
+pub struct Browser<'t> {
+    pub team: &'t Team,
+    pub link: LinkSecret,
+    pub cookie: String,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl<'t> Browser<'t> {
+    pub fn of(team: &'t Team, link: u8) -> Self {
+        let headers = vec![("sec-fetch-site", "same-origin".to_owned()), ("origin", ORIGIN.to_owned())];
+        Self { team, link: secret(link), cookie: String::new(), headers }
+    }
+
+    pub async fn request(&mut self, method: Method, path: &str, body: String) -> Answer {
+        let path = path.strip_prefix(ORIGIN).unwrap_or(path);
+        let mut request = Request::builder().method(method).uri(path).header("user-agent", "test browser");
+        if !self.cookie.is_empty() {
+            request = request.header("cookie", &self.cookie);
+        }
+        if !body.is_empty() {
+            request = request.header("content-type", "application/x-www-form-urlencoded");
+            for (name, value) in &self.headers {
+                request = request.header(*name, value);
+            }
+        }
+        let request = request.extension(Caller("192.0.2.99".to_owned())).body(body.into_bytes()).unwrap();
+        let answer = self.team.send(request).await;
+        if let Some(cookie) = answer.headers.get("set-cookie") {
+            self.cookie = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+        }
+        answer
+    }
+
+    pub async fn open(&mut self) -> Answer {
+        let path = format!("/r/{}", self.link.reveal());
+        self.request(Method::GET, &path, String::new()).await
+    }
+
+    pub async fn post(&mut self, end: &str, fields: &[(String, String)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let path = format!("/r/{}{end}", self.link.reveal());
+        self.request(Method::POST, &path, body).await
+    }
+
+    /// Opens the page and asks for a code with this address.
+    pub async fn ask(&mut self, address: &str) -> Answer {
+        let fields = self.open().await.form("/code");
+        self.post("/code", &with(fields, &[("address", address)])).await
+    }
+
+    /// Fills in the form as it stands, and posts it.
+    pub async fn decide(&mut self, choice: &str, reason: &str, code: &str) -> Answer {
+        let fields = self.open().await.form("/decide");
+        self.post("/decide", &with(fields, &[("choice", choice), ("reason", reason), ("code", code)])).await
+    }
+}
+
+/// The fields with these values set, whether or not they were there.
+pub fn with(fields: Vec<(String, String)>, values: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut fields: Vec<_> =
+        fields.into_iter().filter(|(name, _)| values.iter().all(|(set, _)| set != name)).collect();
+    fields.extend(values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    fields
+}

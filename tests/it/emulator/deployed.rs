@@ -1,0 +1,318 @@
+//! The deployed playbook, and the questions that the scenarios ask of it. Every wait ends, with what was seen last.
+
+use std::{sync::Arc, time::Duration};
+
+use aws::SystemClock;
+use playbook::{
+    IncidentId,
+    bundle::Bundle,
+    canonical,
+    incident::{Incident, IncidentStatus},
+    ports::Clock,
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use xtask::{
+    build,
+    config::{self, Overlay},
+    local::{Deployment, Emulator, Gateway, SentMail, Stack},
+    project::Project,
+    stand_in::{Answers, StandIn, server},
+};
+
+use super::Visitor;
+
+/// Asked first.
+pub const NIGHT_SHIFT: &str = "night-shift@soc.example";
+/// Asked when the night shift does not answer.
+pub const LEAD: &str = "lead@soc.example";
+/// What one call to the emulator may take.
+pub const CALL: Duration = Duration::from_secs(60);
+
+/// What one wait may take: a stage, with two other scenarios beside it.
+const PATIENCE: Duration = Duration::from_secs(90);
+const STACK: &str = "it";
+/// Who fetches the block lists.
+const FIREWALL: (&str, &str) = ("firewall", "secret-of-firewall");
+
+/// The playbook in account 000000000000: demo policy, two levels of approvers, answers from `emulator.yaml`.
+pub struct Deployed {
+    pub project: Project,
+    pub emulator: Emulator,
+    pub stack: Stack,
+}
+
+/// A mail of one line from a sender of its own domain.
+pub fn mail(subject: &str, line: &str) -> Vec<u8> {
+    format!(
+        "From: Accounts <notice@sender.example>\r\nTo: Mia Berg <mia.berg@corp.example>\r\nSubject: {subject}\r\n\
+         Message-ID: <{subject}@sender.example>\r\nDate: Tue, 24 Nov 2026 04:58:39 +0000\r\n\
+         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{line}\r\n"
+    )
+    .into_bytes()
+}
+
+/// The demo's policy with two levels of approvers; `change` is laid on top.
+pub fn overlay(project: &Project, change: impl FnOnce(&mut Value)) -> Overlay {
+    let mut overlay = Overlay::read(project, &project.path("infra/local/demo-policy.yaml")).unwrap();
+    overlay.policy["review"]["levels"] = json!([{"approvers": [NIGHT_SHIFT]}, {"approvers": [LEAD]}]);
+    change(&mut overlay.policy);
+    overlay
+}
+
+/// Plays the providers on a port of its own; returns where.
+pub async fn play(stand_in: &Arc<StandIn>) -> String {
+    let listener = server::listen(0).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::task::spawn_local(server::serve(listener, Arc::clone(stand_in)));
+    address
+}
+
+pub fn stand_in(project: &Project) -> Arc<StandIn> {
+    let file = "tests/fixtures/answers/emulator.yaml";
+    let yaml = std::fs::read_to_string(project.path(file)).unwrap();
+    Arc::new(StandIn::new(Answers::parse_file(&yaml, file).unwrap(), || SystemClock.now()))
+}
+
+/// Sets every provider's key to something.
+pub async fn set_secrets(stack: &Stack, bundle: &Bundle) {
+    for secret in bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref()) {
+        stack.set_provider_secret(secret, "no-key-is-needed-for-recorded-answers").await.unwrap();
+    }
+}
+
+/// Asks until the answer is there; what it says instead is the last state.
+pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(last) if begun.elapsed() > PATIENCE => panic!("{what}: not within {} s; {last}", PATIENCE.as_secs()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(150)).await,
+        }
+    }
+}
+
+impl Deployed {
+    pub async fn start() -> Self {
+        let project = Project::find().unwrap();
+        let at = project.clone();
+        tokio::task::spawn_blocking(move || build::for_local(&at)).await.unwrap().unwrap();
+        let address = play(&stand_in(&project)).await;
+        let bundle = config::load(&project, Some(&overlay(&project, |_| {}).with_stand_in(&address))).unwrap();
+        let emulator = Emulator::shared(&project).await.unwrap();
+        let stack = Stack::deploy(&project, &emulator, &Deployment::new(STACK), &bundle).await.unwrap();
+        set_secrets(&stack, &bundle).await;
+        stack.set_consumer_secret(FIREWALL.0, FIREWALL.1).await.unwrap();
+        Self { project, emulator, stack }
+    }
+
+    pub const fn gateway(&self) -> &Gateway {
+        self.stack.gateway()
+    }
+
+    /// A mail of `tests/fixtures/mails/`.
+    pub fn fixture(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.project.path("tests/fixtures/mails").join(name)).unwrap()
+    }
+
+    /// Drops a mail at the S3 door; its incident is admitted when this returns.
+    pub async fn receive(&self, name: &str, mail: Vec<u8>) -> IncidentId {
+        let key = self.stack.put_mail(name, mail).await.unwrap();
+        let admitted = async || self.stack.incident_of(&key).await.unwrap().ok_or_else(|| "no incident".to_owned());
+        let row = until(&format!("{key} becomes an incident"), admitted).await;
+        serde_json::from_value(row["incident_id"].clone()).unwrap()
+    }
+
+    pub async fn row(&self, id: &IncidentId, sk: &str) -> Option<Value> {
+        let rows = self.stack.rows(&format!("incident#{id}"), sk).await.unwrap();
+        rows.into_iter().find(|row| row["sk"] == sk)
+    }
+
+    pub async fn incident(&self, id: &IncidentId) -> Incident {
+        serde_json::from_value(self.row(id, "meta").await.unwrap()).unwrap()
+    }
+
+    /// The incident, once it stands so and its current execution has ended so.
+    pub async fn ends(&self, id: &IncidentId, status: IncidentStatus, execution: &str) -> Incident {
+        until(&format!("{id} is {status:?} and its execution {execution}"), async || {
+            let incident = self.incident(id).await;
+            let ended = self.stack.execution(&id.execution_name(incident.run)).await.unwrap();
+            let is_so = incident.status == status && ended.is_some_and(|ended| ended.status == execution);
+            if is_so { Ok(incident) } else { Err(self.story(id).await) }
+        })
+        .await
+    }
+
+    /// Waits until an execution sleeps behind a question; returns the round.
+    pub async fn asked(&self, id: &IncidentId, run: u32, round: u32) -> Value {
+        until(&format!("{id} asks round {round} of run {run}"), async || {
+            let row = self.row(id, &format!("round#{run}#{round}")).await;
+            let row = row.filter(|row| row["state"] == "open" && row["task_token"].is_string());
+            match row {
+                Some(row) => Ok(row),
+                None => Err(self.story(id).await),
+            }
+        })
+        .await
+    }
+
+    /// Everything that went out about an incident, oldest first.
+    pub async fn mails(&self, id: &IncidentId) -> Vec<SentMail> {
+        let mails = self.gateway().mails().await.unwrap();
+        mails
+            .into_iter()
+            .filter(|mail| mail.subject.contains(id.as_str()) || mail.body_text.contains(id.as_str()))
+            .collect()
+    }
+
+    /// The mails that ask a person about an incident, with the link in each.
+    pub async fn questions(&self, id: &IncidentId, to: &str) -> Vec<(SentMail, String)> {
+        let base = format!("{}/r/", self.stack.output("ApiUrl").unwrap());
+        let own = self.mails(id).await.into_iter().filter(|mail| mail.to == [to]);
+        own.filter_map(|mail| {
+            let at = mail.body_text.find(&base)?;
+            let link = mail.body_text[at..].split_whitespace().next()?.to_owned();
+            Some((mail, link))
+        })
+        .collect()
+    }
+
+    /// The one link that a person was sent.
+    pub async fn link(&self, id: &IncidentId, to: &str) -> String {
+        let questions = self.questions(id, to).await;
+        assert_eq!(questions.len(), 1, "mails that ask {to} about {id}");
+        questions[0].1.clone()
+    }
+
+    /// Decides through the page behind the link: asks for the code, reads it in the mailbox, chooses, gives a reason.
+    pub async fn decide(&self, id: &IncidentId, person: &str, choice: &str) {
+        let link = self.link(id, person).await;
+        let mut browser = Visitor::new(self.gateway());
+        let page = browser.open(&link).await;
+        let mut asks = page.form("/code");
+        asks.set("address", person);
+        let asked = browser.press(&asks).await;
+        let code = until(&format!("a code for {id} comes to {person}"), async || {
+            let said = "Your one-time code: ";
+            let mails = self.mails(id).await.into_iter().filter(|mail| mail.to == [person]);
+            let code = mails.filter_map(|mail| Some(mail.body_text.split_once(said)?.1.get(..6)?.to_owned())).last();
+            code.ok_or_else(|| format!("the page says {}: {}", asked.status, asked.text()))
+        })
+        .await;
+
+        let mut form = browser.open(&link).await.form("/decide");
+        assert!(form.choices["choice"].iter().any(|offered| offered == choice), "{choice}: {:?}", form.choices);
+        for (name, value) in [("choice", choice), ("reason", "seen in two mailboxes"), ("code", &code)] {
+            form.set(name, value);
+        }
+        let receipt = browser.press(&form).await;
+        assert!(receipt.text().contains("Already decided by"), "{}: {}", receipt.status, receipt.text());
+    }
+
+    /// What a firewall fetches of one type.
+    pub async fn list(&self, kind: &str) -> Vec<String> {
+        self.stack.list(kind, FIREWALL.0, FIREWALL.1).await.unwrap()
+    }
+
+    /// Everything that firewalls fetch, in one text.
+    pub async fn lists(&self) -> String {
+        let mut all = vec![];
+        for kind in ["ipv4-addr", "ipv6-addr", "domain-name", "url", "file"] {
+            all.extend(self.list(kind).await);
+        }
+        all.join("\n")
+    }
+
+    /// Calls a function directly; `function` as in the template, such as `SweepFunction`. Returns what it returned.
+    pub async fn invoke(&self, function: &str, input: &Value) -> Value {
+        let name = self.physical_id(function).await;
+        let url = format!("{}/2015-03-31/functions/{name}/invocations", self.gateway().url());
+        let scope = format!("{}/20260101/us-east-1/lambda/aws4_request", self.gateway().access_key());
+        let sent = self.gateway().http().post(url).timeout(CALL).body(input.to_string()).header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=local"),
+        );
+        let answer = sent.send().await.unwrap();
+        let is_fault = answer.headers().contains_key("x-amz-function-error");
+        let text = answer.text().await.unwrap();
+        assert!(!is_fault, "{function}: {text}");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{function}: {error}: {text}"))
+    }
+
+    /// What CloudFormation called a resource of the template.
+    pub async fn physical_id(&self, logical_id: &str) -> String {
+        let form = [
+            ("Action", "DescribeStackResource"),
+            ("Version", "2010-05-15"),
+            ("StackName", self.stack.name()),
+            ("LogicalResourceId", logical_id),
+        ];
+        let xml = self.gateway().query("cloudformation", &form).await.unwrap();
+        let id = xml.split("<PhysicalResourceId>").nth(1).and_then(|rest| rest.split('<').next());
+        id.unwrap_or_else(|| panic!("no resource {logical_id}: {xml}")).to_owned()
+    }
+
+    /// Sets text attributes of a row, as an operator with the console would.
+    pub async fn set(&self, id: &IncidentId, sk: &str, attributes: &[(&str, &str)]) {
+        let sets: Vec<String> = (0..attributes.len()).map(|n| format!("#n{n} = :v{n}")).collect();
+        let names = attributes.iter().enumerate().map(|(n, (name, _))| (format!("#n{n}"), json!(name)));
+        let values = attributes.iter().enumerate().map(|(n, (_, value))| (format!(":v{n}"), json!({"S": value})));
+        let input = json!({
+            "TableName": self.stack.output("IncidentsTableName").unwrap(),
+            "Key": {"pk": {"S": format!("incident#{id}")}, "sk": {"S": sk}},
+            "ConditionExpression": "attribute_exists(pk)",
+            "UpdateExpression": format!("SET {}", sets.join(", ")),
+            "ExpressionAttributeNames": names.collect::<serde_json::Map<_, _>>(),
+            "ExpressionAttributeValues": values.collect::<serde_json::Map<_, _>>(),
+        });
+        self.gateway().call("dynamodb", "DynamoDB_20120810.UpdateItem", &input).await.unwrap();
+    }
+
+    /// Every row that hangs on a review link.
+    pub async fn rows_of_link(&self, link: &str) -> Vec<Value> {
+        let secret = link.rsplit('/').next().unwrap();
+        self.stack.rows(&format!("link#{}", canonical::sha256_hex(secret.as_bytes())), "").await.unwrap()
+    }
+
+    /// How many messages a queue holds: visible, and taken.
+    pub async fn queued(&self, output: &str) -> (u32, u32) {
+        let input = json!({"QueueUrl": self.stack.output(output).unwrap(), "AttributeNames": ["All"]});
+        let told = self.gateway().call("sqs", "AmazonSQS.GetQueueAttributes", &input).await.unwrap();
+        let count = |name: &str| told["Attributes"][name].as_str().unwrap().parse().unwrap();
+        (count("ApproximateNumberOfMessages"), count("ApproximateNumberOfMessagesNotVisible"))
+    }
+
+    /// Where an incident and its execution stand, for the message of a test that gives up.
+    pub async fn story(&self, id: &IncidentId) -> String {
+        let incident = self.row(id, "meta").await.unwrap_or_default();
+        let name = id.execution_name(incident["run"].as_u64().and_then(|run| run.try_into().ok()).unwrap_or(1));
+        let execution = self.stack.execution(&name).await.unwrap();
+        let states = if execution.is_some() { self.states(&name).await.join(" → ") } else { String::new() };
+        let failure = execution.as_ref().and_then(|execution| execution.failure.clone()).unwrap_or_default();
+        let execution = execution.map_or_else(|| "not started".to_owned(), |execution| execution.status);
+        format!(
+            "incident {} (run {}, route {}, result {}, failure {}); execution {execution} {failure}: {states}",
+            incident["status"], incident["run"], incident["route"], incident["result"], incident["failure"],
+        )
+    }
+
+    /// The states that an execution has entered, in order; each is a transition that AWS bills.
+    pub async fn states(&self, execution: &str) -> Vec<String> {
+        let events = self.stack.history(execution).await.unwrap();
+        let entered = events.iter().filter_map(|event| event["stateEnteredEventDetails"]["name"].as_str());
+        entered.map(str::to_owned).collect()
+    }
+
+    /// What the functions have logged as errors: the reason of most failures.
+    pub async fn errors(&self) -> String {
+        let mut text = String::from("errors in the functions' logs:");
+        for function in self.project.functions().unwrap() {
+            let logged = self.stack.logs(&function).await.unwrap_or_default();
+            for line in logged.iter().filter(|line| line.contains("\"ERROR\"") || line.contains("panicked")).take(10) {
+                text.push_str(&format!("\n  {function}: {line}"));
+            }
+        }
+        text
+    }
+}
