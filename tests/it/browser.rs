@@ -10,12 +10,12 @@ use xtask::{build, process};
 
 use crate::emulator::{Deployed, NIGHT_SHIFT, mail};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const INSTALL: &str = "cargo xtask test installs it";
 
-/// What the browser saw.
+/// What the browser seen.
 #[derive(Deserialize)]
-struct Saw {
+struct Seen {
     question: Page,
     asked: Page,
     receipt: Page,
@@ -40,13 +40,13 @@ struct Page {
 }
 
 pub async fn decides(deployed: Rc<Deployed>) {
-    let line = "Pay: https://browser.example/pay?token=%3Cscript%3E or https://unknown.example/";
-    let id = deployed.receive("browser.eml", mail("browser <script>alert(1)</script>", line)).await;
+    let text = "Pay: https://browser.example/pay?token=%3Cscript%3E or https://unknown.example/";
+    let id = deployed.receive("browser.eml", mail("browser <script>alert(1)</script>", text)).await;
     let round = deployed.asked(&id, 1, 1).await;
     let link = deployed.link(&id, NIGHT_SHIFT).await;
-    let saw = run(&deployed, id.as_str(), &link).await;
+    let seen = run(&deployed, id.as_str(), &link).await;
 
-    let question = &saw.question;
+    let question = &seen.question;
     assert_eq!((question.status, question.chosen, question.ticked), (200, Some(0), Some(2)), "{}", question.text);
     for expected in ["hxxps://browser[.]example/pay", "Decide by", "block on served-list", "Approve", "False positive"]
     {
@@ -56,16 +56,16 @@ pub async fn decides(deployed: Rc<Deployed>) {
     let deadline = round["deadline"].as_str().unwrap();
     let deadline = format!("{} {} UTC", &deadline[..10], &deadline[11..16]);
     assert!(question.text.contains(&deadline), "the page does not show {deadline}: {}", question.text);
-    for page in [&saw.question, &saw.asked, &saw.receipt, &saw.again] {
+    for page in [&seen.question, &seen.asked, &seen.receipt, &seen.again] {
         assert!(!page.text.contains("://browser.example"), "an indicator is live: {}", page.text);
         let own = deployed.stack.output("ApiUrl").unwrap();
         let foreign: Vec<&String> = page.links.iter().filter(|link| !link.starts_with(own)).collect();
         assert!(foreign.is_empty(), "{} leads elsewhere: {foreign:?}", page.title);
     }
-    assert!(saw.asked.text.contains("a code is on its way"), "{}", saw.asked.text);
-    assert!(saw.receipt.text.contains("hxxps://browser[.]example/pay"), "{}", saw.receipt.text);
-    assert_eq!((saw.again.status, saw.again.forms), (200, Some(0)));
-    assert!(saw.again.text.contains(&format!("Already decided by {NIGHT_SHIFT}")), "{}", saw.again.text);
+    assert!(seen.asked.text.contains("a code is on its way"), "{}", seen.asked.text);
+    assert!(seen.receipt.text.contains("hxxps://browser[.]example/pay"), "{}", seen.receipt.text);
+    assert_eq!((seen.again.status, seen.again.forms), (200, Some(0)));
+    assert!(seen.again.text.contains(&format!("Already decided by {NIGHT_SHIFT}")), "{}", seen.again.text);
 
     let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
     assert_eq!(incident.result.as_deref(), Some("enforced"));
@@ -79,7 +79,7 @@ pub async fn decides(deployed: Rc<Deployed>) {
     assert!(deployed.list("domain-name").await.contains(&"browser.example".to_owned()));
 }
 
-async fn run(deployed: &Deployed, incident: &str, link: &str) -> Saw {
+async fn run(deployed: &Deployed, incident: &str, link: &str) -> Seen {
     let folder = deployed.project.path("tests/browser");
     let modules = folder.join("node_modules/playwright-core");
     assert!(modules.is_dir(), "{} is missing: {INSTALL}", modules.display());

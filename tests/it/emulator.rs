@@ -28,7 +28,7 @@ const ONLY: &str = "PLAYBOOK_SCENARIO";
 /// Scenarios at the same time: two cores are busy with three.
 const AT_ONCE: usize = 3;
 /// What one scenario may take, with everything else that runs beside it.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 type Scenario = Pin<Box<dyn Future<Output = ()>>>;
 

@@ -39,14 +39,14 @@ async fn answer(
     let request = match read(event.payload) {
         Ok(request) => request,
         Err(fault) => {
-            report(&Failure::Fault(fault));
+            report(&Failure::Fault(fault), None);
             return Ok(write(plain(StatusCode::BAD_REQUEST)));
         }
     };
     // In a box: the compiler computes the layout of the page's future apart from that of the runtime's.
     let result = AssertUnwindSafe(Box::pin(handler(request, invocation))).catch_unwind().await;
     Ok(write(result.unwrap_or_else(|panic| {
-        report(&Failure::Panicked(panic_text(panic.as_ref())));
+        report(&Failure::Panicked(panic_text(panic.as_ref())), None);
         plain(StatusCode::INTERNAL_SERVER_ERROR)
     })))
 }

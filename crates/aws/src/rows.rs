@@ -129,7 +129,9 @@ impl DynamoRows {
     }
 
     fn transact_item(&self, write: &Write) -> Result<TransactWriteItem, Fault> {
-        let Expression { names, values, condition, update } = Expression::of(write, None)?;
+        // A transaction refuses an update of nothing; the id alone is something.
+        let id = is_empty_set(write).then(commit_id::new).transpose()?;
+        let Expression { names, values, condition, update } = Expression::of(write, id.as_deref())?;
         let item = TransactWriteItem::builder();
         let item = match &write.change {
             Change::Put(attributes) => item.put(
@@ -205,6 +207,10 @@ fn needs_id(write: &Write) -> bool {
         Change::Set { add, .. } => !write.conditions.is_empty() || !add.is_empty(),
         Change::Delete | Change::Check => false,
     }
+}
+
+fn is_empty_set(write: &Write) -> bool {
+    matches!(&write.change, Change::Set { set, remove, add } if set.is_empty() && remove.is_empty() && add.is_empty())
 }
 
 impl Rows for DynamoRows {

@@ -4,7 +4,7 @@ use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt as _;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, Runtime, service_fn};
-use playbook::Fault;
+use playbook::{Fault, IncidentId};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tracing::{error, info};
@@ -66,6 +66,7 @@ where
 {
     let invocation = Invocation::from(&event.context);
     logs::begin(&invocation.request_id);
+    let incident = incident_id(&event.payload);
     let work = async {
         let input = serde_json::from_value(event.payload)
             .map_err(|error| Fault::Rejected(format!("the input cannot be read: {error}")))?;
@@ -79,7 +80,7 @@ where
         Ok(Err(fault)) => Failure::Fault(fault),
         Err(panic) => Failure::Panicked(panic_text(panic.as_ref())),
     };
-    report(&failure);
+    report(&failure, incident.as_ref());
     Err(failure)
 }
 
@@ -99,12 +100,18 @@ impl From<Failure> for Diagnostic {
     }
 }
 
-pub(crate) fn report(failure: &Failure) {
+/// The incident that a stage's input names.
+fn incident_id(input: &Value) -> Option<IncidentId> {
+    IncidentId::try_from(input.get("incident_id")?.as_str()?.to_owned()).ok()
+}
+
+pub(crate) fn report(failure: &Failure, incident: Option<&IncidentId>) {
+    let incident = incident.map(IncidentId::as_str);
     match failure {
         // A wait is planned: the state machine comes back.
-        Failure::Fault(fault @ Fault::Pending(_)) => info!(fault = fault.name(), "{fault}"),
-        Failure::Fault(fault) => error!(fault = fault.name(), "{fault}"),
-        Failure::Panicked(text) => error!(fault = "Panicked", "{text}"),
+        Failure::Fault(fault @ Fault::Pending(_)) => info!(incident.id = incident, fault = fault.name(), "{fault}"),
+        Failure::Fault(fault) => error!(incident.id = incident, fault = fault.name(), "{fault}"),
+        Failure::Panicked(text) => error!(incident.id = incident, fault = "Panicked", "{text}"),
     }
 }
 

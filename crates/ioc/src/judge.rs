@@ -299,8 +299,8 @@ pub fn is_domain(refanged: &Refanged<'_>, name: &Name<'_>) -> bool {
 
 /// `ev***l.example`: the rest of a name of which somebody blotted out a part.
 fn is_masked(text: &str, start: usize) -> bool {
-    let stars = skip_back(text, start, start.saturating_sub(32), |b| b == b'*');
-    stars < start && is_label_byte(byte_before(text, stars))
+    let masked_from = skip_back(text, start, start.saturating_sub(32), |b| b == b'*');
+    masked_from < start && is_label_byte(byte_before(text, masked_from))
 }
 
 /// Registries sell no name with an underscore; below one, anything goes.

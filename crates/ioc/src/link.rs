@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::host::{HostFound, Run, lenient_ipv4, run_end};
+use url::Host;
+
+use crate::host::{HostFound, Run, run_end};
 use crate::observable::{Observable, ObservableType};
 use crate::parse;
 use crate::refang::Refanged;
@@ -12,6 +14,8 @@ use crate::text::{byte, byte_before, char_at, has_word, is_label_byte, piece, sk
 const SCHEME_MAX_BYTES: usize = 16;
 /// How far an at sign is looked for that makes what precedes it the userinfo.
 const AUTHORITY_MAX_BYTES: usize = 512;
+/// A name of 253 bytes, each of them escaped, and more than that.
+const HOST_MAX_BYTES: usize = 1024;
 /// Longer than any browser follows.
 const URL_MAX_BYTES: usize = 16 * 1024;
 
@@ -142,18 +146,19 @@ impl Reading<'_> {
             skip(text, start, AUTHORITY_MAX_BYTES, |b| !matches!(b, b'/' | b'\\' | b'?' | b'#') && !is_end_byte(b));
         let host_start = piece(text, start, authority_end).rfind('@').map_or(start, |at| start + at + 1);
         let host_end = host_end(text, host_start)?;
-        // One number is an address only when it can fill 32 bits; masked ones, `203.*.7`, leave a short one.
+        // Judged before the rest is read, so that reading is not in vain: a text may hold the same bad start many times.
         let host = piece(text, host_start, host_end);
-        if byte(text, host_end) == b'*' || (host.len() < 8 && host.bytes().all(|b| b.is_ascii_digit())) {
-            return None;
-        }
-        if is_spaced && parse::domain(host).is_err() {
+        let is_masked = byte(text, host_end) == b'*';
+        if is_masked || !is_plausible(host) || (is_spaced && parse::domain(host).is_err()) {
             return None;
         }
         let mut at = host_end;
         if byte(text, at) == b':' {
             let port_end = skip(text, at + 1, 5, |b| b.is_ascii_digit());
-            at = if port_end > at + 1 || byte(text, port_end) == b'/' { port_end } else { at };
+            let port = piece(text, at + 1, port_end);
+            if port.parse::<u16>().is_ok() || (port.is_empty() && byte(text, port_end) == b'/') {
+                at = port_end;
+            }
         }
         let end = match byte(text, at) {
             b'/' | b'?' | b'#' => self.tail_end(at),
@@ -162,8 +167,7 @@ impl Reading<'_> {
         };
         let end = at + trimmed(piece(text, at, end), char::from(byte_before(text, self.start))).len();
         let spelled = format!("{scheme}://{}", self.cleaned(start, end));
-        let url = Observable::parse(ObservableType::Url, &spelled).ok()?;
-        is_plausible(&url).then_some(Link { url, end })
+        Observable::parse(ObservableType::Url, &spelled).ok().map(|url| Link { url, end })
     }
 
     /// Where path, query and fragment end at the latest.
@@ -241,9 +245,16 @@ fn host_end(text: &str, start: usize) -> Option<usize> {
 }
 
 /// A host on the Internet: an address, or at least two labels.
-fn is_plausible(url: &Observable) -> bool {
-    let Some(host) = parse::url_host(url.value()) else { return false };
-    host.starts_with('[') || lenient_ipv4(host).is_some() || parse::dotted_name(host).is_ok()
+fn is_plausible(host: &str) -> bool {
+    // One number is an address only when it can fill 32 bits; masked ones, `203.*.7`, leave a short one.
+    if host.len() > HOST_MAX_BYTES || (host.len() < 8 && host.bytes().all(|b| b.is_ascii_digit())) {
+        return false;
+    }
+    match Host::parse(host) {
+        Ok(Host::Domain(name)) => parse::dotted_name(&name).is_ok(),
+        Ok(_) => true,
+        Err(_) => parse::dotted_name(host).is_ok(),
+    }
 }
 
 /// Bytes that no URL in running text goes beyond.

@@ -104,7 +104,7 @@ pub struct Finding {
     pub kind: &'static str,
     /// `malicious`, `suspicious`, `benign` or `unknown`; also the style.
     pub verdict: &'static str,
-    /// The verdict with its reason.
+    /// Why the verdict is what it is.
     pub conclusion: String,
     /// `4 of 6 sources answered`.
     pub coverage: String,
@@ -149,7 +149,8 @@ impl Brief {
     /// The brief of a round at a moment.
     #[must_use]
     pub fn of(assessment: &Assessment, round: &Round, now: Timestamp) -> Self {
-        let offers = offers(assessment);
+        // Only where approval is a choice can anything be ticked.
+        let offers = if round.question == Question::ApprovePlan { offers(assessment) } else { vec![] };
         let (findings, findings_left_out) = findings(assessment, now);
         Self {
             incident_id: assessment.incident_id.to_string(),
@@ -242,15 +243,17 @@ fn answers(question: Question) -> Vec<Answer> {
 
 fn question(question: Question, offers: &[Offer]) -> String {
     let ticked = offers.iter().filter(|offer| offer.is_ticked).count();
-    match (question, ticked, offers.len()) {
-        (Question::NeedsData, ..) => {
-            "Required sources failed, so nobody knows whether this is harmful. What now?".to_owned()
-        }
-        (_, _, 0) => "Nothing may be blocked here, see why below. Is this malicious, or a false positive?".to_owned(),
-        (_, 0, 1) => "The sources contradict each other. Shall this indicator be blocked?".to_owned(),
-        (_, 0, all) => format!("The sources contradict each other. Shall any of these {all} indicators be blocked?"),
-        (_, _, 1) => "Shall this indicator be blocked?".to_owned(),
-        (_, _, all) => format!("Shall these {all} indicators be blocked?"),
+    let torn = offers.len() - ticked;
+    let these = |number: usize| match number {
+        1 => "this indicator".to_owned(),
+        _ => format!("these {number} indicators"),
+    };
+    match (question, ticked, torn) {
+        (Question::NeedsData, ..) => "Required sources failed, so nobody knows whether this is harmful. What now?".to_owned(),
+        (_, 0, 0) => "Nothing may be blocked here, see why below. Is this malicious, or a false positive?".to_owned(),
+        (_, 0, _) => format!("The sources contradict each other. Shall {} be blocked?", these(torn)),
+        (_, _, 0) => format!("Shall {} be blocked?", these(ticked)),
+        _ => format!("Shall {} be blocked? The sources contradict each other on {torn} more.", these(ticked)),
     }
 }
 
@@ -319,9 +322,9 @@ fn finding(assessed: &Assessed, now: Timestamp) -> Finding {
             is_opinion && (opinion.verdict == verdict.verdict) == agrees
         });
         let names: BTreeSet<String> = matching
-            .map(|opinion| match agrees {
-                true => hostile(&opinion.family, 60),
-                false => format!("{} says {}", hostile(&opinion.family, 60), opinion.verdict.as_str()),
+            .map(|opinion| {
+                let family = hostile(&opinion.family, 60);
+                if agrees { family } else { format!("{family} says {}", opinion.verdict.as_str()) }
             })
             .collect();
         names.into_iter().collect::<Vec<_>>().join(", ")

@@ -98,7 +98,8 @@ pub trait Leases {
     async fn look(&self, keys: &[String]) -> Result<BTreeMap<String, Lease>, Fault>;
 
     /// Ends our own lease now and leaves outcomes to those who wait: sets `until` and `left` if `#owner = :owner`.
-    /// Somebody else's lease, or none, is left alone without an error.
+    /// Somebody else's lease, or none, is left alone without an error. Not called where everything was cached, which
+    /// would cost a write for nothing: such a lease runs out by itself.
     async fn finish(&self, key: &str, owner: &str, now: Timestamp, left: &[Outcome]) -> Result<(), Fault>;
 }
 

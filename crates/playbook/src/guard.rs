@@ -44,7 +44,10 @@ impl<'a> Guard<'a> {
             ObservableType::DomainName => self.check_domain(observable.value(), true),
             // Of a URL or a mail address the host decides; being a public suffix is no reason there.
             ObservableType::Url | ObservableType::EmailAddr => {
-                let host = observable.host()?;
+                let Some(host) = observable.host() else {
+                    let reason = "its host is no public name".to_owned();
+                    return Some(Guarded { withheld: Withheld::Reserved, reason });
+                };
                 match host.kind() {
                     ObservableType::DomainName => self.check_domain(host.value(), false),
                     _ => self.check(&host),
@@ -134,6 +137,7 @@ mod tests {
         check(DomainName, "api.abuseipdb.com", AsPublic, Some("playbook itself"));
         check(Url, "https://portal.corp.example/login", AsPublic, Some("own domain"));
         check(Url, "https://10.0.0.1/x", AsPublic, Some("private"));
+        check(Url, "http://intranet/x", AsPublic, Some("no public name"));
         check(Url, "https://evil.example/corp.example", AsPublic, None);
         check(EmailAddr, "mia@corp.example", AsPublic, Some("own domain"));
     }

@@ -235,6 +235,9 @@ pub struct Extraction {
     pub observables: Vec<Sighted>,
     /// What was left out.
     pub omissions: Vec<Omission>,
+    /// Whether a limit left out something that may hold observables: then nobody may say that there was nothing.
+    #[serde(default)]
+    pub incomplete: bool,
 }
 
 impl Extraction {

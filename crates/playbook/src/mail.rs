@@ -201,3 +201,75 @@ struct ExpiredText<'a> {
 struct ExpiredHtml<'a> {
     view: &'a ExpiredView<'a>,
 }
+
+#[cfg(feature = "fakes")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        brief::sample,
+        decision::{Choice, Question},
+    };
+
+    fn decision(reason: &str) -> Decision {
+        Decision {
+            schema: Decision::SCHEMA.to_owned(),
+            choice: Choice::Approved,
+            last: false,
+            by: sample::APPROVER.to_owned(),
+            authenticated_by: "mailbox".to_owned(),
+            at: Timestamp::from_millis(1_800_000_000_000),
+            from: String::new(),
+            reason: reason.to_owned(),
+            shown_digest: String::new(),
+            plan_digest: String::new(),
+            indicators: vec!["url#https://evil.example/login?next=invoice".to_owned(), "url#https://gone.example/".to_owned()],
+        }
+    }
+
+    fn check_dead(mail: &Mail) {
+        for part in [&mail.text, &mail.html, &mail.subject] {
+            for live in ["https://", "http://", "evil.example", "gone.example", "@soc", "\u{202e}"] {
+                assert!(!part.contains(live), "{live:?} is live in {part}");
+            }
+        }
+        assert!(!mail.html.contains("href") && !mail.html.contains("<script"));
+    }
+
+    #[test]
+    fn everybody_is_told_what_was_decided_by_whom_and_why() {
+        let assessment = sample::assessment().unwrap();
+        let hostile = "see https://evil.example <script>alert(1)</script> \u{202e}";
+        let mail = decided("ben@soc.example", &assessment, &decision(hostile), "1 entry was written").unwrap();
+        check_dead(&mail);
+        for part in ["approved by ana[@]soc[.]example at 2027-01-15 08:00 UTC", "1 entry was written", "gone[.]example"] {
+            assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
+        }
+        assert_eq!(mail.thread, thread(assessment.incident_id.as_str()));
+    }
+
+    #[test]
+    fn everybody_is_told_that_nobody_decided_and_what_follows() {
+        let assessment = sample::assessment().unwrap();
+        let mut round = sample::round(&assessment, Question::ApprovePlan).unwrap();
+        let mail = expired("ben@soc.example", &assessment, &round).unwrap();
+        check_dead(&mail);
+        assert!(mail.text.contains("The next level is asked now"));
+        round.last = true;
+        assert!(expired("ben@soc.example", &assessment, &round).unwrap().html.contains("No level follows"));
+    }
+
+    #[test]
+    fn a_subject_is_one_short_line_whatever_the_indicator_is() {
+        let mut assessment = sample::assessment().unwrap();
+        let long = format!("https://evil.example/{}", "a".repeat(4_000));
+        let long = ioc::Observable::parse(ioc::ObservableType::Url, &long).unwrap();
+        assessment.plan.entries[0].observable = long;
+        let round = sample::round(&assessment, Question::ApprovePlan).unwrap();
+        let brief = Brief::of(&assessment, &round, round.deadline.plus_minutes(-15));
+        let mail = request("ben@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
+        assert!(mail.subject.chars().count() <= SUBJECT_MAX_CHARS + 1);
+        assert!(mail.subject.ends_with(&format!("({}) by 06:00Z", assessment.incident_id)), "{}", mail.subject);
+        assert!(mail.text.contains("Nobody else is asked now."));
+    }
+}

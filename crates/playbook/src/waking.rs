@@ -127,3 +127,132 @@ pub fn execution_input(incident: &Incident) -> String {
     })
     .to_string()
 }
+
+#[cfg(feature = "fakes")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        brief::sample,
+        decision::{Choice, Decision, Question},
+        fakes::{MemoryMachines, MemoryRows},
+        rows::Write,
+    };
+
+    struct Team {
+        rows: MemoryRows,
+        machines: MemoryMachines,
+        id: IncidentId,
+        now: Timestamp,
+    }
+
+    impl Team {
+        /// An incident whose round is decided and not woken; the execution of run 1 runs or not.
+        async fn decided(token: Option<&str>, is_gone: bool, is_running: bool) -> Self {
+            let assessment = sample::assessment().unwrap();
+            let mut round = sample::round(&assessment, Question::ApprovePlan).unwrap();
+            round.task_token = token.map(str::to_owned);
+            let id = assessment.incident_id.clone();
+            let now = Timestamp::parse(sample::ASSESSED_AT).unwrap();
+            let team = Self { rows: MemoryRows::default(), machines: MemoryMachines::default(), id, now };
+            if is_gone {
+                team.machines.gone.borrow_mut().extend(token.map(str::to_owned));
+            }
+            if is_running {
+                team.machines.start(&team.id.execution_name(1), "").await.unwrap();
+            }
+            let incident = json!({
+                "schema": "incident/1", "incident_id": team.id, "tenant": "default", "kind": "mail", "source": "mail",
+                "native_id": "sample", "severity": "low", "evidence": { "key": "mail/1" }, "received_at": now,
+                "config_digest": "", "status": "waiting", "run": 1, "started_at": now, "updated_at": now,
+            });
+            let decision = Decision {
+                schema: Decision::SCHEMA.to_owned(),
+                choice: Choice::Approved,
+                last: false,
+                by: sample::APPROVER.to_owned(),
+                authenticated_by: "mailbox".to_owned(),
+                at: now,
+                from: String::new(),
+                reason: "bad".to_owned(),
+                shown_digest: round.shown_digest.clone(),
+                plan_digest: round.plan_digest.clone(),
+                indicators: vec![],
+            };
+            let first = [
+                Write::put(Incident::key(&team.id), &incident).unwrap(),
+                Write::put(Round::key(&team.id, 1, 1), &round).unwrap(),
+            ];
+            assert_eq!(team.rows.commit(&first).await, Ok(Commit::Done));
+            assert_eq!(team.rows.commit(&decision.writes(&round, now).unwrap()).await, Ok(Commit::Done));
+            team
+        }
+
+        async fn wake(&self) -> Waking {
+            wake(&self.rows, &self.machines, &self.id, 1, 1, self.now).await.unwrap()
+        }
+
+        async fn is_due(&self) -> bool {
+            Round::load(&self.rows, &self.id, 1, 1).await.unwrap().unwrap().due_kind.is_some()
+        }
+
+        async fn set(&self, document: serde_json::Value) {
+            crate::incident::update(&self.rows, &self.id, &document).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_waiting_execution_is_woken_once() {
+        let team = Team::decided(Some("token"), false, true).await;
+        assert_eq!((team.wake().await, team.wake().await), (Waking::Done, Waking::Done));
+        assert_eq!(*team.machines.woken.borrow(), ["token"]);
+        assert!(!team.is_due().await);
+    }
+
+    #[tokio::test]
+    async fn an_execution_that_goes_on_already_is_left_alone() {
+        let team = Team::decided(Some("token"), true, true).await;
+        assert_eq!(team.wake().await, Waking::Done);
+        assert_eq!(team.machines.started.borrow().len(), 1);
+        assert!(!team.is_due().await);
+    }
+
+    #[tokio::test]
+    async fn an_await_that_is_still_to_come_is_waited_for() {
+        let team = Team::decided(None, false, true).await;
+        assert_eq!(team.wake().await, Waking::NotYet);
+        assert!(team.is_due().await);
+    }
+
+    #[tokio::test]
+    async fn an_execution_that_is_gone_is_followed_by_the_next_run_once() {
+        for token in [Some("token"), None] {
+            let team = Team::decided(token, true, false).await;
+            assert_eq!((team.wake().await, team.wake().await), (Waking::Restarted(2), Waking::Done));
+            let incident = Incident::load(&team.rows, &team.id).await.unwrap();
+            assert_eq!((incident.run, incident.status, incident.started_at), (2, IncidentStatus::Open, Some(team.now)));
+            assert_eq!(team.machines.started.borrow().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_raised_and_not_started_is_started() {
+        let team = Team::decided(Some("token"), true, false).await;
+        let incident = Incident::load(&team.rows, &team.id).await.unwrap();
+        assert_eq!(raise_run(&team.rows, &incident, team.now).await, Ok(Some(2)));
+        assert_eq!(raise_run(&team.rows, &incident, team.now).await, Ok(None));
+        assert_eq!(team.wake().await, Waking::Restarted(2));
+        assert_eq!(team.machines.started.borrow()[0].0, team.id.execution_name(2));
+    }
+
+    #[tokio::test]
+    async fn an_incident_that_is_closed_or_runs_anew_starts_nothing() {
+        for document in [json!({ "status": "closed" }), json!({ "run": 2 })] {
+            let team = Team::decided(Some("token"), true, false).await;
+            team.set(document).await;
+            assert_eq!(team.wake().await, Waking::Done);
+            assert!(team.machines.started.borrow().is_empty());
+            assert!(!team.is_due().await);
+        }
+    }
+}

@@ -118,10 +118,10 @@ fn edges(state: &Value) -> Vec<(String, String)> {
     edges
 }
 
-/// The word that a condition compares with; its comment where it compares with none.
+/// The word that a condition compares with; its comment where there is none, or more to it.
 fn label(choice: &Value) -> String {
     let condition = choice["Condition"].as_str().unwrap_or_default();
-    let word = condition.split('\'').nth(1).map(str::to_owned);
+    let word = condition.split('\'').nth(1).filter(|_| !condition.contains(" and ")).map(str::to_owned);
     let comment =
         || choice["Comment"].as_str().unwrap_or_default().split(['.', ':']).next().unwrap_or_default().to_lowercase();
     word.unwrap_or_else(comment).replace('"', "'")

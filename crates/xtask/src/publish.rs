@@ -36,7 +36,7 @@ pub fn check(project: &Project, json: bool) -> Result<()> {
     }
     term::line(&term::table(&rows));
     term::line(&format!(
-        "\nplaybook/ is in order: {} providers, {} targets, digest {digest}",
+        "\nplaybook/ is in order: providers {}, targets {}, digest {digest}",
         bundle.providers.len(),
         bundle.targets.len()
     ));

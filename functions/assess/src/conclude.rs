@@ -22,21 +22,23 @@ pub fn order(verdict: &Verdict) -> u8 {
     }
 }
 
-/// The first route that any observable calls for. All mail counts as reported by a person.
-pub fn route(kind: Kind, severity: Severity, observables: &[Assessed]) -> Route {
+/// The first route that any observable calls for. All mail counts as reported by a person. Of evidence that was not read
+/// completely nobody says that there was nothing in it.
+pub fn route(kind: Kind, severity: Severity, observables: &[Assessed], incomplete: bool) -> Route {
     let is_reported = kind == Kind::Mail || severity >= Severity::High;
+    let without_data = if is_reported { Route::NeedsData } else { Route::Provisional };
     let of_each = observables.iter().map(|assessed| {
         let verdict = &assessed.conclusion;
         match (verdict.verdict, verdict.reason) {
             (Judgement::Malicious, _) | (_, Some(Reason::Contradiction)) => Route::Review,
             (Judgement::Suspicious, _) if assessed.guarded.is_some() => Route::Review,
             (Judgement::Suspicious, _) => Route::Watch,
-            (Judgement::Unknown, Some(Reason::Degraded | Reason::LowCoverage)) if is_reported => Route::NeedsData,
-            (Judgement::Unknown, Some(Reason::Degraded | Reason::LowCoverage)) => Route::Provisional,
+            (Judgement::Unknown, Some(Reason::Degraded | Reason::LowCoverage)) => without_data,
             (Judgement::Unknown | Judgement::Benign, _) => Route::Benign,
         }
     });
-    let worst = of_each.min().unwrap_or(Route::Benign);
+    let of_evidence = if incomplete { without_data } else { Route::Benign };
+    let worst = of_each.min().unwrap_or(Route::Benign).min(of_evidence);
     if severity == Severity::Critical { Route::Review } else { worst }
 }
 

@@ -113,7 +113,10 @@ async fn conclude(
         .collect();
     let plan = Plan::make(&verdicts, &bundle.policy, &targets, &guard, now);
     let (severity, severity_terms) = conclude::severity(incident.severity, judged.iter().map(|(_, r)| &r.verdict));
-    let failed = conclude::failed(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
+    let mut failed = conclude::failed(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
+    if extraction.incomplete {
+        failed.insert(0, "extract: the evidence was not read completely".to_owned());
+    }
 
     let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
     let lines = Receipt::to_lines(&receipts)?;
@@ -137,7 +140,7 @@ async fn conclude(
         assessed_at: now,
         subject: extraction.subject,
         participants: extraction.participants,
-        route: conclude::route(incident.kind, severity, &observables),
+        route: conclude::route(incident.kind, severity, &observables, extraction.incomplete),
         severity,
         severity_terms,
         observables,

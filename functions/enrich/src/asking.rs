@@ -13,7 +13,7 @@ use futures::{
 use playbook::{
     Fault, Timestamp,
     cache::{KEYS_MAX, Lease, Leases, Outcomes, Quotas, Taken, Verdicts},
-    lookup::{interpret, prepare, retry_after_seconds, skipped},
+    lookup::{Refusal, interpret, prepare, retry_after_seconds, skipped},
     outcome::{Outcome, Status},
     policy::Policy,
     ports::Clock,
@@ -244,7 +244,11 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
         }
         let request = match prepare(manifest, &work.observable, line.secret()) {
             Ok(request) => request,
-            Err(refusal) => return failed(refusal.reason()),
+            // What cannot be asked is no failure of the provider; a wrong key or manifest is one of ours.
+            Err(refusal @ (Refusal::Type | Refusal::Unencodable | Refusal::NoKey)) => {
+                return (skipped(manifest, refusal.reason(), self.clock.now()), false);
+            }
+            Err(refusal @ (Refusal::BadKey | Refusal::Manifest)) => return failed(refusal.reason()),
         };
         let to = Destination { host: &manifest.host, stand_in: self.stand_in };
         self.calls.fetch_add(1, Ordering::Relaxed);

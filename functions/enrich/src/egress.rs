@@ -51,9 +51,12 @@ impl Https {
     }
 
     fn resolving(resolver: impl reqwest::dns::Resolve + 'static) -> Result<Self, Fault> {
-        let public = strict()?.https_only(true).dns_resolver(resolver).build().map_err(|_| broken("client"))?;
+        let tls = tls()?;
+        let public =
+            strict(tls.clone()).https_only(true).dns_resolver(resolver).build().map_err(|_| broken("client"))?;
         // Names are not resolved for the stand-in: its address is a literal that is checked at every call.
-        let loopback = strict()?.dns_resolver(Vetted::new(resolver::nobody)).build().map_err(|_| broken("client"))?;
+        let nobody = Vetted::new(resolver::nobody);
+        let loopback = strict(tls).dns_resolver(nobody).build().map_err(|_| broken("client"))?;
         Ok(Self { public, loopback })
     }
 }
@@ -62,8 +65,7 @@ fn broken(what: &str) -> Fault {
     Fault::Misconfigured(format!("egress {what} cannot be made"))
 }
 
-/// What both clients refuse.
-fn strict() -> Result<reqwest::ClientBuilder, Fault> {
+fn tls() -> Result<rustls::ClientConfig, Fault> {
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -71,14 +73,19 @@ fn strict() -> Result<reqwest::ClientBuilder, Fault> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(reqwest::Client::builder()
+    Ok(tls)
+}
+
+/// What both clients refuse.
+fn strict(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
         .user_agent(USER_AGENT)
-        .pool_idle_timeout(IDLE))
+        .pool_idle_timeout(IDLE)
 }
 
 impl Egress for Https {

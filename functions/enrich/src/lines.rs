@@ -48,7 +48,7 @@ pub(crate) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(manifest: &'a Manifest, key: Key, places: usize) -> Self {
+    pub(crate) fn new(manifest: &'a Manifest, key: Key, places: usize) -> Self {
         Self {
             manifest,
             digest: manifest.digest().unwrap_or_default(),

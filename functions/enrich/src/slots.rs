@@ -19,11 +19,9 @@ use crate::{
     waiting::jitter,
 };
 
-/// How often one writes a quota against others before giving up.
-const SWAPS_MAX: u32 = 20;
-
-/// The wait between two tries at writing a quota.
-const SWAP_PAUSE: Duration = Duration::from_millis(20);
+/// The first wait between two tries at writing a quota; the next ones are twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(640);
 
 /// When a lookup may go out, or why it may not before the deadline.
 pub(crate) type Slot = Result<Timestamp, &'static str>;
@@ -97,59 +95,77 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G
     /// Slots before the deadline, and the reason for those that are missing.
     async fn take_slots(&self, line: &Line<'_>, seen: Quota, wanted: usize) -> (Vec<Timestamp>, &'static str) {
         let limits = &line.manifest.limits;
-        let account = account(line.manifest);
-        let mut seen = seen;
-        for attempt in 0..SWAPS_MAX {
+        let mut slots = Vec::new();
+        let mut reason = "quota";
+        let written = self.write(line, Some(seen), |quota| {
             let now = self.clock.now();
             if self.time_left() < CALL_MIN {
                 // Nobody is called any more: the lookups see that themselves, and no slot is wasted.
-                return (vec![now; wanted], "quota");
+                slots = vec![now; wanted];
+                return false;
             }
             let until = self.until().plus_ms(-i64::try_from(CALL_MIN.as_millis()).unwrap_or(0));
-            let reason = if seen.is_paused(now) { "retry_after" } else { "quota" };
-            let mut quota = seen.clone();
-            let slots = quota.take(limits, wanted, now, until);
-            if limits.is_empty() || slots.is_empty() {
-                return (slots, reason);
-            }
-            quota.version = seen.version.saturating_add(1);
-            match self.quotas.swap(&account, seen.version, &quota).await {
-                Ok(Swapped::Done) => return (slots, reason),
-                Ok(Swapped::Changed(there)) => seen = there,
-                Err(fault) => {
-                    debug!(provider.id = %line.manifest.id, fault = fault.name(), "no slots could be reserved");
-                    break;
-                }
-            }
-            sleep(jitter(&self.owner, attempt, SWAP_PAUSE).min(self.time_left())).await;
-        }
-        (vec![], "quota_unavailable")
+            reason = if quota.is_paused(now) { "retry_after" } else { "quota" };
+            slots = quota.take(limits, wanted, now, until);
+            !limits.is_empty() && !slots.is_empty()
+        });
+        if written.await { (slots, reason) } else { (vec![], "quota_unavailable") }
     }
 
     /// The provider asked us to wait: no call of ours goes out before, and other invocations are told, once.
     pub(crate) async fn pause(&self, line: &Line<'_>, seconds: u64) {
         let now = self.clock.now();
         let until = now.plus_ms(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
-        if seconds == 0 || !line.pause(now, until) {
-            return;
+        if seconds > 0 && line.pause(now, until) {
+            let told = self.write(line, None, |quota| {
+                let is_known = quota.paused_until >= Some(until);
+                quota.pause(until);
+                !is_known
+            });
+            // That others do not know costs them a call, and us nothing.
+            let _is_told = told.await;
         }
+    }
+
+    /// Changes a quota until nobody was faster; `change` says whether there is anything to write. False if it was not
+    /// possible before the deadline.
+    async fn write(&self, line: &Line<'_>, seen: Option<Quota>, mut change: impl FnMut(&mut Quota) -> bool) -> bool {
         let account = account(line.manifest);
-        let mut seen = match self.quotas.load(std::slice::from_ref(&account)).await {
-            Ok(mut known) => known.remove(&account).unwrap_or_default(),
-            Err(_) => return,
-        };
-        for attempt in 0..SWAPS_MAX {
-            let mut quota = seen.clone();
-            quota.pause(until);
-            if quota == seen {
-                return;
+        let mut seen = seen;
+        let mut attempt = 0;
+        loop {
+            // What others may have changed during a pause is read again; it is stale otherwise.
+            let quota = match seen.take() {
+                Some(quota) => Ok(quota),
+                None => self
+                    .quotas
+                    .load(std::slice::from_ref(&account))
+                    .await
+                    .map(|mut known| known.remove(&account).unwrap_or_default()),
+            };
+            let swapped = match quota {
+                Ok(mut quota) => {
+                    let version = quota.version;
+                    if !change(&mut quota) {
+                        return true;
+                    }
+                    quota.version = version.saturating_add(1);
+                    self.quotas.swap(&account, version, &quota).await
+                }
+                Err(fault) => Err(fault),
+            };
+            match swapped {
+                Ok(Swapped::Done) => return true,
+                Ok(Swapped::Changed(_)) if self.time_left() >= CALL_MIN => {}
+                Ok(Swapped::Changed(_)) => return false,
+                Err(fault) => {
+                    debug!(provider.id = %line.manifest.id, fault = fault.name(), "quota could not be written");
+                    return false;
+                }
             }
-            quota.version = seen.version.saturating_add(1);
-            match self.quotas.swap(&account, seen.version, &quota).await {
-                Ok(Swapped::Changed(there)) => seen = there,
-                Ok(Swapped::Done) | Err(_) => return,
-            }
-            sleep(jitter(&self.owner, attempt, SWAP_PAUSE).min(self.time_left())).await;
+            let pause = FIRST_PAUSE.saturating_mul(1 << attempt.min(8)).min(LONGEST_PAUSE);
+            sleep(jitter(&self.owner, attempt, pause).min(self.time_left())).await;
+            attempt += 1;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The stage in memory, on a clock that only moves while everybody waits.
 
+mod chaos;
 mod outcomes;
 mod sharing;
 
@@ -39,45 +40,61 @@ impl Clock for TokioClock {
     }
 }
 
-/// A port behind a network: every call takes a moment, so that invocations interleave.
-struct Distant<T>(T);
+/// A port behind a network: every call takes a moment, so that invocations interleave, and fails while it is down.
+struct Distant<T>(T, Cell<Down>);
+
+/// What does not work.
+#[derive(Clone, Copy, PartialEq)]
+enum Down {
+    Nothing,
+    Writes,
+    Everything,
+}
+
+impl<T> Distant<T> {
+    const fn new(port: T) -> Self {
+        Self(port, Cell::new(Down::Nothing))
+    }
+
+    async fn reach(&self, is_write: bool) -> Result<&T, Fault> {
+        sleep(DISTANCE).await;
+        match self.1.get() {
+            Down::Everything => Err(Fault::Unavailable("down".to_owned())),
+            Down::Writes if is_write => Err(Fault::Throttled("slow down".to_owned())),
+            Down::Nothing | Down::Writes => Ok(&self.0),
+        }
+    }
+}
 
 const DISTANCE: Duration = Duration::from_millis(3);
 
 impl Verdicts for Distant<MemoryVerdicts> {
     async fn recall(&self, keys: &[String]) -> Result<BTreeMap<String, Outcomes>, Fault> {
-        sleep(DISTANCE).await;
-        self.0.recall(keys).await
+        self.reach(false).await?.recall(keys).await
     }
     async fn save(&self, key: &str, outcomes: &[Outcome]) -> Result<(), Fault> {
-        sleep(DISTANCE).await;
-        self.0.save(key, outcomes).await
+        self.reach(true).await?.save(key, outcomes).await
     }
 }
 
 impl Leases for Distant<MemoryVerdicts> {
     async fn take(&self, key: &str, lease: &Lease, now: Timestamp) -> Result<Taken, Fault> {
-        sleep(DISTANCE).await;
-        self.0.take(key, lease, now).await
+        self.reach(true).await?.take(key, lease, now).await
     }
     async fn look(&self, keys: &[String]) -> Result<BTreeMap<String, Lease>, Fault> {
-        sleep(DISTANCE).await;
-        self.0.look(keys).await
+        self.reach(false).await?.look(keys).await
     }
     async fn finish(&self, key: &str, owner: &str, now: Timestamp, left: &[Outcome]) -> Result<(), Fault> {
-        sleep(DISTANCE).await;
-        self.0.finish(key, owner, now, left).await
+        self.reach(true).await?.finish(key, owner, now, left).await
     }
 }
 
 impl Quotas for Distant<MemoryQuotas> {
     async fn load(&self, accounts: &[String]) -> Result<BTreeMap<String, Quota>, Fault> {
-        sleep(DISTANCE).await;
-        self.0.load(accounts).await
+        self.reach(false).await?.load(accounts).await
     }
     async fn swap(&self, account: &str, seen: u64, quota: &Quota) -> Result<Swapped, Fault> {
-        sleep(DISTANCE).await;
-        self.0.swap(account, seen, quota).await
+        self.reach(true).await?.swap(account, seen, quota).await
     }
 }
 
@@ -261,8 +278,8 @@ impl Desk {
         let mut desk = Self {
             rows: MemoryRows::default(),
             evidence: MemoryEvidence::default(),
-            verdicts: Distant(MemoryVerdicts::default()),
-            quotas: Distant(MemoryQuotas::default()),
+            verdicts: Distant::new(MemoryVerdicts::default()),
+            quotas: Distant::new(MemoryQuotas::default()),
             secrets: MemorySecrets::default(),
             clock: TokioClock(Instant::now()),
             egress: Script::default(),
@@ -320,7 +337,17 @@ impl Desk {
     }
 
     async fn run(&self, incident_id: &IncidentId) -> Result<Output, Fault> {
-        let input = Input { incident_id: incident_id.clone(), run: 1, offset: 0, count: 50 };
+        self.run_chunk(incident_id, 0, 50, REMAINING).await
+    }
+
+    async fn run_chunk(
+        &self,
+        incident_id: &IncidentId,
+        offset: usize,
+        count: usize,
+        remaining: Duration,
+    ) -> Result<Output, Fault> {
+        let input = Input { incident_id: incident_id.clone(), run: 1, offset, count };
         let world = World {
             rows: &self.rows,
             evidence: &self.evidence,
@@ -330,7 +357,7 @@ impl Desk {
             clock: &self.clock,
             egress: &self.egress,
         };
-        run(&world, ACCOUNT, REMAINING, input).await
+        run(&world, ACCOUNT, remaining, input).await
     }
 
     /// What the run stored.

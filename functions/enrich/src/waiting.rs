@@ -22,7 +22,7 @@ use crate::{
 
 /// The first wait; the next ones are twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
-const LONGEST_PAUSE: Duration = Duration::from_millis(1_200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G> {
     /// Looks again and again until the others are done, takes over what they dropped, and gives up at the deadline.
@@ -94,9 +94,9 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G
     }
 }
 
-/// Between three quarters and five quarters of `pause`, different for every owner and attempt, the same on every replay.
+/// Between a half and three halves of `pause`, different for every owner and attempt, the same on every replay.
 pub(crate) fn jitter(owner: &str, attempt: u32, pause: Duration) -> Duration {
     let digest = canonical::sha256_hex(format!("{owner}#{attempt}").as_bytes());
     let part = digest.get(..4).and_then(|hex| u32::from_str_radix(hex, 16).ok()).unwrap_or(0);
-    pause.saturating_mul(3 * 65_536 + 2 * part) / (4 * 65_536)
+    pause.saturating_mul(32_768 + part) / 65_536
 }

@@ -122,9 +122,8 @@ async fn reopen(rows: &impl Rows, clock: &impl Clock, incident: Incident) -> Res
         .removing(&["route", "result", "failure"])
         .only_if(Condition::Is("run", incident.run.into()))
         .only_if(Condition::Is("status", json!(incident.status)));
-    match rows.commit(&[write]).await? {
-        Commit::Done | Commit::Conflict => {}
-    }
+    // After a conflict somebody else has opened it again, and theirs is the run.
+    let (Commit::Done | Commit::Conflict) = rows.commit(&[write]).await?;
     let incident = Incident::load(rows, &incident.incident_id).await?;
     let run = incident.run;
     Ok((incident, run))

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_part_is_read_by_its_type_or_its_name() {
         let check = |media_type: &str, name: &str, expected: Form| {
-            assert_eq!(form(media_type, name), expected, "{media_type} {name}")
+            assert_eq!(form(media_type, name), expected, "{media_type} {name}");
         };
         check("message/rfc822", "", Form::Mail);
         check("application/octet-stream", "Fwd.EML", Form::Mail);

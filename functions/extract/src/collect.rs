@@ -31,6 +31,7 @@ pub struct Collector<'a> {
     /// In the order of their coming.
     participants: HashMap<String, usize>,
     omissions: Vec<Omission>,
+    incomplete: bool,
     unspelled_omissions: usize,
 }
 
@@ -56,6 +57,7 @@ impl<'a> Collector<'a> {
             subject: String::new(),
             participants: HashMap::new(),
             omissions: vec![],
+            incomplete: false,
             unspelled_omissions: 0,
         }
     }
@@ -71,7 +73,7 @@ impl<'a> Collector<'a> {
     /// Notes an observable.
     pub fn add(&mut self, observable: Observable, place: &str) {
         if observable.value().len() > limits::URL_BYTES {
-            self.omit(place, format!("a {} of {} bytes", observable.kind(), observable.value().len()));
+            self.lose(place, format!("a {} of {} bytes", observable.kind(), observable.value().len()));
             return;
         }
         let place = self.number(place);
@@ -134,7 +136,13 @@ impl<'a> Collector<'a> {
         self.subject = subject.chars().take(limits::NAME_CHARS).collect();
     }
 
-    /// Notes that something was left out.
+    /// Notes that something was left out that may hold observables.
+    pub fn lose(&mut self, place: &str, reason: impl Into<String>) {
+        self.incomplete = true;
+        self.omit(place, reason);
+    }
+
+    /// Notes that something was left out that holds none.
     pub fn omit(&mut self, place: &str, reason: impl Into<String>) {
         let omission = Omission { place: place.to_owned(), reason: reason.into() };
         if self.omissions.len() >= limits::OMISSIONS {
@@ -155,7 +163,7 @@ impl<'a> Collector<'a> {
         held.truncate(limits::OBSERVABLES);
         held.sort_by(|(one, a), (other, b)| (a.withheld.is_some(), one).cmp(&(b.withheld.is_some(), other)));
         if left_out > 0 {
-            self.omit("observables", format!("{left_out} more were found, the limit is {}", limits::OBSERVABLES));
+            self.lose("observables", format!("{left_out} more were found, the limit is {}", limits::OBSERVABLES));
         }
         let participants = self.known_participants();
         if self.unspelled_omissions > 0 {
@@ -175,6 +183,7 @@ impl<'a> Collector<'a> {
             participants,
             observables: observables.collect(),
             omissions: self.omissions,
+            incomplete: self.incomplete,
         }
     }
 

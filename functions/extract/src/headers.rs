@@ -28,6 +28,11 @@ impl Reader {
         if lines.ends_with(b"\n\n") || lines.ends_with(b"\n\r\n") {
             return Headers(self.0.parse_headers(lines));
         }
+        self.read_owned(lines)
+    }
+
+    /// Reads header lines that need not end, and keeps no hold of them.
+    pub fn read_owned(&self, lines: &[u8]) -> Headers<'static> {
         // The reader takes no header that does not end.
         let ended = [lines, b"\r\n\r\n"].concat();
         Headers(self.0.parse_headers(&ended).map(Message::into_owned))

@@ -16,7 +16,7 @@ use crate::{
 pub fn read(html: &str, place: &str, collector: &mut Collector<'_>) -> HashSet<String> {
     let cut = html.floor_char_boundary(limits::HTML_BYTES);
     if cut < html.len() {
-        collector.omit(place, format!("read the first {cut} of {} bytes", html.len()));
+        collector.lose(place, format!("read the first {cut} of {} bytes", html.len()));
     }
     let mut page = Page::default();
     page.read(&html[..cut], true);
@@ -82,7 +82,7 @@ impl Page {
             match name.to_ascii_lowercase().as_str() {
                 "href" | "xlink:href" => self.link("href", decode_entities(value)),
                 "src" | "background" | "poster" | "data" | "lowsrc" | "dynsrc" => {
-                    self.link("src", decode_entities(value))
+                    self.link("src", decode_entities(value));
                 }
                 "action" | "formaction" => self.link("action", decode_entities(value)),
                 "srcset" => {
@@ -135,16 +135,16 @@ impl Page {
                 Target::Part(id) => {
                     shown.insert(id);
                 }
-                Target::Page => collector.omit(&place, "a page inside a data: link was not opened"),
+                Target::Page => collector.lose(&place, "a page inside a data: link was not opened"),
                 Target::Unclear => collector.add_text(target, &place),
                 Target::Nothing => {}
             }
         }
         if self.links_left_out > 0 {
-            collector.omit(place, format!("{} more links, the limit is {}", self.links_left_out, limits::LINKS));
+            collector.lose(place, format!("{} more links, the limit is {}", self.links_left_out, limits::LINKS));
         }
         if self.crowded > 0 {
-            collector.omit(place, format!("{} tags have more attributes than are read", self.crowded));
+            collector.lose(place, format!("{} tags have more attributes than are read", self.crowded));
         }
         text::add(&self.text, &format!("{place}:text"), collector);
         add_code(&self.code, &format!("{place}:code"), collector);

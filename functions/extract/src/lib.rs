@@ -77,7 +77,8 @@ pub struct Output {
     pub incident_id: IncidentId,
     /// The run.
     pub run: u32,
-    /// How many observables can be looked up; 0 when the evidence holds none. The withheld ones are not counted.
+    /// How many observables are to be judged, the withheld ones included; 0 when complete evidence holds none, and at
+    /// least 1 when the evidence was not read completely.
     pub observables: usize,
     /// Pieces of the extraction document's `observables` of at most [`CHUNK`] each; the withheld ones lie behind them all.
     pub chunks: Vec<Chunk>,
@@ -110,7 +111,7 @@ pub async fn run(
 
     let content = input.evidence.as_ref().unwrap_or(&incident.evidence);
     if content.size_bytes > limits::FETCHED_BYTES {
-        collector.omit(
+        collector.lose(
             "evidence",
             format!("not read: {} bytes, the limit is {}", content.size_bytes, limits::FETCHED_BYTES),
         );
@@ -125,10 +126,12 @@ pub async fn run(
     let stored = evidence.store(&key, "application/json", &document).await?;
     note(rows, &incident, run, stored).await?;
 
-    let observables = extraction.observables.iter().filter(|sighted| sighted.withheld.is_none()).count();
-    let withheld = extraction.observables.len() - observables;
-    info!(incident.id = %incident.incident_id, count = observables, withheld, omissions = extraction.omissions.len(), "extracted observables");
-    Ok(Output { incident_id: incident.incident_id, run, observables, chunks: chunks(observables) })
+    let asked = extraction.observables.iter().filter(|sighted| sighted.withheld.is_none()).count();
+    let withheld = extraction.observables.len() - asked;
+    info!(incident.id = %incident.incident_id, count = asked, withheld, omissions = extraction.omissions.len(), "extracted observables");
+    // Evidence that was not read completely is judged even when nothing was found in it.
+    let observables = extraction.observables.len().max(usize::from(extraction.incomplete));
+    Ok(Output { incident_id: incident.incident_id, run, observables, chunks: chunks(asked) })
 }
 
 fn read(kind: Kind, content: &[u8], collector: &mut Collector<'_>) {
@@ -141,7 +144,7 @@ fn read(kind: Kind, content: &[u8], collector: &mut Collector<'_>) {
 /// The first `limit` bytes; what is cut off is noted.
 fn first<'a>(content: &'a [u8], limit: usize, place: &str, collector: &mut Collector<'_>) -> &'a [u8] {
     if content.len() > limit {
-        collector.omit(place, format!("read the first {limit} of {} bytes", content.len()));
+        collector.lose(place, format!("read the first {limit} of {} bytes", content.len()));
     }
     &content[..content.len().min(limit)]
 }

@@ -26,7 +26,7 @@ pub fn read(raw: &[u8], collector: &mut Collector<'_>) {
     walk.mail(raw, 0, "");
     if walk.parts_left_out > 0 {
         let reason = format!("at least {} parts were not read, the limit is {}", walk.parts_left_out, limits::PARTS);
-        walk.collector.omit("mail", reason);
+        walk.collector.lose("mail", reason);
     }
 }
 
@@ -80,9 +80,14 @@ impl Walk<'_, '_> {
             return None;
         }
         let limit = limits::HEADER_BYTES.min(limits::ALL_HEADER_BYTES.saturating_sub(self.header_bytes));
-        let lines = crate::first(entity.headers, limit, &level.place("header"), self.collector);
+        if entity.headers.len() <= limit {
+            self.header_bytes += entity.headers.len();
+            return Some(self.reader.read(entity.headers));
+        }
+        let relevant = entity.relevant_headers();
+        let lines = crate::first(&relevant, limit, &level.place("header"), self.collector);
         self.header_bytes += lines.len();
-        Some(self.reader.read(lines))
+        Some(self.reader.read_owned(lines))
     }
 
     /// Relays (`Received`) are no indicators: they are the recipient's own or a mail service's, and the sender can invent
@@ -138,7 +143,7 @@ impl Walk<'_, '_> {
             return;
         }
         let content = decode::transfer(headers.transfer_encoding(), entity.body).unwrap_or_else(|| {
-            self.collector.omit(&level.place("part"), "unknown transfer encoding, read as it stands");
+            self.collector.lose(&level.place("part"), "unknown transfer encoding, read as it stands");
             Cow::Borrowed(entity.body)
         });
         self.leaf(&content, &media_type, headers, level, depth);
@@ -146,7 +151,7 @@ impl Walk<'_, '_> {
 
     fn parts(&mut self, pieces: Pieces<'_>, media_type: &str, level: &mut Level, depth: usize) {
         if depth >= limits::DEPTH {
-            self.collector.omit(
+            self.collector.lose(
                 &level.place("part"),
                 format!("parts in parts beyond the limit of {} were not read", limits::DEPTH),
             );
@@ -157,7 +162,7 @@ impl Walk<'_, '_> {
             match piece {
                 // No mail program shows this, but a broken boundary puts a whole part here.
                 Piece::Outside(outside) => {
-                    text::add(&decode::text(outside, None), &level.place("outside-parts"), self.collector)
+                    text::add(&decode::text(outside, None), &level.place("outside-parts"), self.collector);
                 }
                 Piece::Part(raw) => {
                     let entity = Entity::of(raw);
@@ -182,7 +187,7 @@ impl Walk<'_, '_> {
             let prefix = level.place(&format!("message/{}/", level.mails));
             if depth >= limits::DEPTH {
                 let reason = format!("a mail in parts beyond the limit of {} was not read", limits::DEPTH);
-                self.collector.omit(&prefix, reason);
+                self.collector.lose(&prefix, reason);
             } else {
                 self.mail(content, depth + 1, &prefix);
             }

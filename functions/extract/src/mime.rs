@@ -4,8 +4,10 @@
 
 use memchr::{memchr, memmem};
 
+use crate::limits;
+
 /// Headers of which every mail has at least one.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 17] = [
     "from",
     "to",
     "cc",
@@ -21,6 +23,8 @@ const KNOWN: [&str; 15] = [
     "content-transfer-encoding",
     "content-disposition",
     "content-id",
+    "sender",
+    "x-original-to",
 ];
 
 /// Headers and body of a mail or a part.
@@ -64,19 +68,44 @@ impl<'a> Entity<'a> {
             raw = &raw[line_end(raw, 0)..];
         }
         let entity = Self::of(raw);
-        let is_known = entity.headers.split(|byte| *byte == b'\n').any(|line| {
-            let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii_end();
-            KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-        });
-        if is_known { entity } else { Self { headers: &[], body: raw } }
+        if entity.headers.split(|byte| *byte == b'\n').any(is_known) {
+            entity
+        } else {
+            Self { headers: &[], body: raw }
+        }
     }
 
-    /// Lines among the headers that are none: mail programs differ on whether they are shown.
+    /// Lines among the first headers that are none: mail programs differ on whether they are shown.
     pub fn stray_lines(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.headers.split(|byte| *byte == b'\n').filter(|line| {
-            !line.is_empty() && line[0] != b' ' && line[0] != b'\t' && line[0] != b'\r' && !is_header(line)
-        })
+        let first = &self.headers[..self.headers.len().min(limits::HEADER_BYTES)];
+        first
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty() && !matches!(line[0], b' ' | b'\t' | b'\r') && !is_header(line))
     }
+
+    /// The fields that matter, those on the content first, so that no heap of other fields hides them.
+    pub fn relevant_headers(&self) -> Vec<u8> {
+        let mut fields: Vec<&[u8]> = vec![];
+        let mut at = 0;
+        while at < self.headers.len() {
+            let start = at;
+            at = line_end(self.headers, at);
+            while matches!(self.headers.get(at), Some(b' ' | b'\t')) {
+                at = line_end(self.headers, at);
+            }
+            if is_known(&self.headers[start..at]) {
+                fields.push(&self.headers[start..at]);
+            }
+        }
+        fields.sort_by_key(|field| !field[..field.len().min(8)].eq_ignore_ascii_case(b"content-"));
+        fields.concat()
+    }
+}
+
+/// True for a field of which every mail has one, or that is read.
+fn is_known(line: &[u8]) -> bool {
+    let name = line[..memchr(b':', line).unwrap_or(0)].trim_ascii_end();
+    KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// A field name, a colon: RFC 5322 §2.2, and white space before the colon (§4.5). A URL is none.
@@ -180,6 +209,12 @@ mod tests {
         check("http://a.example/\nTo: b\n\nbody", "", "http://a.example/\nTo: b\n\nbody");
         check("Note: b\n\nbody", "", "Note: b\n\nbody");
         check("", "", "");
+    }
+
+    #[test]
+    fn the_fields_on_the_content_come_first() {
+        let entity = Entity::of(b"X: 1\nTo: a,\n b\nX: 2\n y\nCONTENT-Type: c\nno header\n\nbody");
+        assert_eq!(String::from_utf8_lossy(&entity.relevant_headers()), "CONTENT-Type: c\nTo: a,\n b\n");
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn links_of_real_phishing_mails_are_found() {
                 .map(Observable::value)
                 .collect()
         };
-        lines += &serde_json::json!({"id": case.id, "found": {"url": of(ObservableType::Url), "email": of(ObservableType::EmailAddr)}}).to_string();
+        lines += &serde_json::json!({"id": case.id, "found": {"url": of(ObservableType::Url), "email": of(ObservableType::EmailAddr), "domain": of(ObservableType::DomainName)}}).to_string();
         lines.push('\n');
         let found =
             extraction.observables.iter().map(|s| (s.observable.kind(), s.observable.value().to_lowercase())).collect();

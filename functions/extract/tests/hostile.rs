@@ -1,6 +1,7 @@
 //! Mails made to hurt: each is read in linear time, without a panic, and says what was left out.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+#![allow(clippy::format_push_string, clippy::format_collect, reason = "a test need not be fast")]
 
 mod common;
 
@@ -131,11 +132,16 @@ fn hostile_headers_are_cut() {
         mail += &format!("--B\nFrom: {}\n\n", "((\"=?".repeat(13_000));
     }
     check("headers in every part", mail.as_bytes(), &["header: read the first"]);
-    let lines = "X: y\n".repeat(2_000_000);
+    let heap = "X: y\n".repeat(2_000_000);
+    let mail = format!(
+        "Subject: many\n{heap}Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\naHR0cDovL2hpZGRlbi5leGFtcGxlLw=="
+    );
+    let found = check("two million headers", mail.as_bytes(), &[]);
+    assert!(values(&found).contains(&"http://hidden.example/"));
     check(
-        "two million headers",
-        format!("Subject: many\n{lines}\nhttp://body.example/").as_bytes(),
-        &["header: read the first 65536"],
+        "a million lines that are no headers",
+        format!("Subject: x\n{}\nend", "no header\n".repeat(1_000_000)).as_bytes(),
+        &[],
     );
 }
 

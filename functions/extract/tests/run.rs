@@ -1,6 +1,7 @@
 //! The stage as the state machine sees it, over the in-memory ports.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+#![allow(clippy::format_collect, reason = "a test need not be fast")]
 
 mod common;
 
@@ -64,7 +65,7 @@ async fn a_mail_alone_is_enough_and_twice_is_once() {
     let input = json!({"evidence": {"key": "mail/a"}, "kind": "mail", "note": "by hand"});
     let output = world.run(input.clone()).await.unwrap();
     assert_eq!(output.incident_id, IncidentId::of("default", "console", "mail/a"));
-    assert_eq!((output.run, output.observables), (1, 16));
+    assert_eq!((output.run, output.observables), (1, 20));
     assert_eq!(output.chunks, [Chunk { offset: 0, count: 16 }]);
 
     let incident = Incident::load(&world.rows, &output.incident_id).await.unwrap();
@@ -145,7 +146,7 @@ async fn an_alert_is_read_by_its_strings() {
     let extraction = world.extraction(&output).await;
     let values: Vec<&str> = extraction.observables.iter().map(|sighted| sighted.observable.value()).collect();
     assert_eq!(values, ["203.0.113.9", "c2.alert.example", "http://c2.alert.example/g", "pc7.corp.example"]);
-    assert_eq!(output.observables, 3);
+    assert_eq!(output.observables, 4);
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ async fn open(
 
     let mut writes = vec![];
     if let Some(earlier) = inherited {
-        row.state = DECIDED.to_owned();
+        DECIDED.clone_into(&mut row.state);
         row.asked = vec![];
         row.due_kind = Some(DUE_WAKE.to_owned());
         row.due_at = Some(now);

@@ -80,13 +80,9 @@ pub async fn ask(
     if let Some(seconds) = pause(&visit.link.codes_sent, now) {
         return page.answer(StatusCode::TOO_MANY_REQUESTS, &Draft::problem(limit(seconds)));
     }
-    if form.one("address").trim().eq_ignore_ascii_case(&visit.link.approver) {
-        if !visit.may_decide() {
-            return answer::not_yours(world.settings);
-        }
-        if !send(world, visit, &session, &caller(request), now).await? {
-            return page.answer(StatusCode::TOO_MANY_REQUESTS, &Draft::problem(limit(PAUSE_MS / 1000)));
-        }
+    let is_approver = form.one("address").trim().eq_ignore_ascii_case(&visit.link.approver);
+    if is_approver && !send(world, visit, &session, &caller(request), now).await? {
+        return page.answer(StatusCode::TOO_MANY_REQUESTS, &Draft::problem(limit(PAUSE_MS / 1000)));
     }
     page.answer(
         StatusCode::OK,

@@ -147,7 +147,7 @@ impl Wish {
         let reason = form.one("reason").split_whitespace().collect::<Vec<_>>().join(" ");
         match reason.chars().count() {
             0 => return Err("Give a reason: it is what your colleagues will read.".to_owned()),
-            ..=REASON_MAX_CHARS => {}
+            1..=REASON_MAX_CHARS => {}
             long => return Err(format!("The reason has {long} characters, at most {REASON_MAX_CHARS} are kept.")),
         }
         Ok(Self { choice, reason, ticks: form.all("indicators").map(str::to_owned).collect() })

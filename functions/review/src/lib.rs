@@ -113,6 +113,7 @@ async fn answer(
         Standing::Decided(decision) => return answer::receipt(world.settings, &visit, decision),
         Standing::Superseded => return answer::superseded(world.settings, &visit),
         Standing::Expired => return answer::expired(world.settings, &visit),
+        Standing::Open if !visit.may_decide() => return answer::not_yours(world.settings),
         Standing::Open => {}
     }
     match route {

@@ -1,6 +1,6 @@
 //! The deployed playbook, and the questions that the scenarios ask of it. Every wait ends, with what was seen last.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use aws::SystemClock;
 use playbook::{
@@ -27,7 +27,7 @@ pub const NIGHT_SHIFT: &str = "night-shift@soc.example";
 /// Asked when the night shift does not answer.
 pub const LEAD: &str = "lead@soc.example";
 /// What one call to the emulator may take.
-pub const CALL: Duration = Duration::from_secs(60);
+pub const CALL: Duration = Duration::from_mins(1);
 
 /// What one wait may take: a stage, with two other scenarios beside it.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -196,7 +196,7 @@ impl Deployed {
         let code = until(&format!("a code for {id} comes to {person}"), async || {
             let said = "Your one-time code: ";
             let mails = self.mails(id).await.into_iter().filter(|mail| mail.to == [person]);
-            let code = mails.filter_map(|mail| Some(mail.body_text.split_once(said)?.1.get(..6)?.to_owned())).last();
+            let code = mails.rev().find_map(|mail| Some(mail.body_text.split_once(said)?.1.get(..6)?.to_owned()));
             code.ok_or_else(|| format!("the page says {}: {}", asked.status, asked.text()))
         })
         .await;
@@ -310,7 +310,7 @@ impl Deployed {
         for function in self.project.functions().unwrap() {
             let logged = self.stack.logs(&function).await.unwrap_or_default();
             for line in logged.iter().filter(|line| line.contains("\"ERROR\"") || line.contains("panicked")).take(10) {
-                text.push_str(&format!("\n  {function}: {line}"));
+                write!(text, "\n  {function}: {line}").unwrap();
             }
         }
         text

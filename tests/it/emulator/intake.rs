@@ -109,7 +109,7 @@ pub async fn poison(deployed: Rc<Deployed>) {
         deployed.gateway().call("sqs", "AmazonSQS.SendMessage", &message).await.unwrap();
     }
 
-    let noise: Vec<u8> = (0..40_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
+    let noise: Vec<u8> = (0..40_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
     let mails = [
         ("good-before.eml", mail("good", "See https://good-before.example/")),
         ("empty.eml", vec![]),

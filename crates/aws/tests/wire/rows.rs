@@ -69,6 +69,14 @@ async fn what_can_be_repeated_as_it_is_carries_no_id() {
 }
 
 #[tokio::test]
+async fn a_set_of_nothing_is_an_update_even_in_a_transaction() {
+    let touch = Write::set(Key::new("a", "b"), &json!({})).unwrap();
+    let (result, wire) = commit([(200, json!({}))], &[touch, put()]).await;
+    assert_eq!(result, Ok(Commit::Done));
+    assert_eq!(wire.requests()[0]["TransactItems"][0]["Update"]["UpdateExpression"], "SET #n0 = :v0");
+}
+
+#[tokio::test]
 async fn a_cancelled_transaction_says_why() {
     let check = async |reasons: Value, expected: Result<Commit, &str>| {
         let cancelled =

@@ -17,6 +17,7 @@ pub const APPROVER: &str = "ana@soc.example";
 /// Who is asked too.
 pub const OTHER_APPROVER: &str = "ben@soc.example";
 
+#[expect(clippy::needless_pass_by_value, reason = "values are made where they are passed")]
 fn verdict(word: &str, reason: Value, rule: u8, answered: u32, opinions: &Value, failed: &Value) -> Value {
     json!({
         "verdict": word, "reason": reason, "degraded": failed != &json!([]), "confidence": 92, "rule": rule,
@@ -31,14 +32,14 @@ fn opinion(family: &str, word: &str, grade: &str) -> Value {
             "weight_hundredths": 7500, "counts": true })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "values are made where they are passed")]
 fn said(provider: &str, outcome: &str, reason: Value, word: Value, text: Value, seen: &str) -> Value {
     json!({ "provider": provider, "outcome": outcome, "reason": reason, "verdict": word, "text": text, "seen": seen,
             "permalink": if outcome == "found" { json!(format!("https://{provider}.example/lookup/4711")) } else { Value::Null } })
 }
 
 fn sighted(observable: &Observable, places: &[&str]) -> Value {
-    json!({ "type": observable.kind().as_str(), "value": observable.value(), "places": places,
-            "receipt": { "key": "receipts/a.json" } })
+    json!({ "type": observable.kind().as_str(), "value": observable.value(), "places": places })
 }
 
 fn merged(mut base: Value, more: &Value) -> Value {
@@ -61,6 +62,7 @@ pub fn assessment() -> Result<Assessment, Fault> {
     let url = observable(ObservableType::Url, "https://evil.example/login?next=invoice")?;
     let domain = observable(ObservableType::DomainName, "cdn.evil.example")?;
     let own = observable(ObservableType::DomainName, "portal.corp.example")?;
+    let intranet = observable(ObservableType::DomainName, "intranet.corp.example")?;
     let address = observable(ObservableType::Ipv4Addr, "192.0.2.7")?;
     let file = observable(ObservableType::File, &"ab".repeat(32))?;
     let entry = |o: &Observable, hours: u32, expires_at: &str, ticked: bool, refused: Value| {
@@ -92,9 +94,11 @@ pub fn assessment() -> Result<Assessment, Fault> {
                     said("hashlookup", "found", Value::Null, json!("benign"), json!("known good, trust 100"), seen),
                 ] })),
             merged(sighted(&own, &["text"]), &json!({
-                "guarded": "own domain corp[.]example", "withheld": "own",
+                "guarded": "own domain corp[.]example",
                 "conclusion": verdict("malicious", Value::Null, 3, 3, &malicious, &json!([])),
                 "evidence": [said("urlhaus", "found", Value::Null, json!("malicious"), json!("offline"), seen)] })),
+            merged(sighted(&intranet, &["text"]), &json!({
+                "withheld": "own", "conclusion": verdict("unknown", json!("no_opinion"), 6, 0, &json!([]), &json!([])) })),
             merged(sighted(&file, &["attachment:invoice.pdf"]), &json!({
                 "conclusion": verdict("unknown", json!("degraded"), 6, 1, &json!([]), &json!(["malwarebazaar: http_500"])),
                 "evidence": [
@@ -111,6 +115,7 @@ pub fn assessment() -> Result<Assessment, Fault> {
             entry(&own, 720, "2026-12-24T05:00:00.000Z", false, json!("own domain corp[.]example")),
         ] },
         "plan_digest": "",
+        "receipts": { "key": "receipts/sample.json" },
         "failed": ["virustotal: timeout (1)", "malwarebazaar: http_500 (1)"],
         "omissions": [{ "place": "attachment:report.zip", "reason": "encrypted, not opened" }],
     }))?;

@@ -60,8 +60,8 @@ pub fn ahead(millis: i64) -> String {
 fn span(minutes: i64) -> String {
     let (number, unit) = match minutes {
         ..120 => (minutes, "minute"),
-        ..2_880 => (minutes / 60, "hour"),
-        _ => (minutes / 1_440, "day"),
+        120..2_880 => (minutes / 60, "hour"),
+        2_880.. => (minutes / 1_440, "day"),
     };
     format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
@@ -80,7 +80,7 @@ pub fn coverage(verdict: &Verdict) -> String {
     }
 }
 
-/// The verdict with its reason.
+/// Why the verdict is what it is.
 pub fn conclusion(verdict: &Verdict) -> String {
     let reason = match verdict.reason {
         Some(Reason::Contradiction) => "the sources contradict each other".to_owned(),
@@ -98,7 +98,7 @@ pub fn conclusion(verdict: &Verdict) -> String {
         _ if verdict.degraded => "; a required source failed, so it may be worse",
         _ => "",
     };
-    format!("{}: {reason}{caution}", verdict.verdict.as_str())
+    format!("{reason}{caution}")
 }
 
 /// What a provider said or failed to say.

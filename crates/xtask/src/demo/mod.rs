@@ -9,7 +9,7 @@ mod watch;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -170,7 +170,7 @@ async fn follow(
             watch.until_ended(stack, &execution).await?;
             waits = false;
         } else if !options.json {
-            waits = !wait_for_a_person(&mut watch, stack, &execution, link).await?;
+            waits = !wait_for_a_person(&mut watch, stack, &execution).await?;
         }
     }
 
@@ -239,11 +239,25 @@ async fn question(stack: &Stack) -> Result<(SentMail, String)> {
 }
 
 /// True when somebody has decided and the execution has ended; false on Ctrl-C.
-async fn wait_for_a_person(watch: &mut Watch, stack: &Stack, execution: &str, link: &str) -> Result<bool> {
-    show::waiting(link);
+async fn wait_for_a_person(watch: &mut Watch, stack: &Stack, execution: &str) -> Result<bool> {
+    show::waiting();
     tokio::select! {
         ended = watch.until_ended(stack, execution) => ended.map(|()| true),
+        failed = read_mails_out(stack) => failed,
         pressed = tokio::signal::ctrl_c() => { pressed?; Ok(false) }
+    }
+}
+
+/// Says what mails come in, so that a person without that mailbox learns the code. Ends only with an error.
+async fn read_mails_out(stack: &Stack) -> Result<bool> {
+    let mut known = stack.gateway().mails().await?.len();
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mails = stack.gateway().mails().await?;
+        for mail in mails.get(known..).unwrap_or_default() {
+            show::new_mail(mail);
+        }
+        known = mails.len();
     }
 }
 

@@ -28,13 +28,17 @@ pub fn question(record: &Record, mail: &SentMail, link: &str) {
 }
 
 /// While a person is awaited.
-pub fn waiting(link: &str) {
+pub fn waiting() {
     term::line(
-        "Open the link in a browser, ask for a code there, and decide. The code comes by mail; in this stack read it with",
+        "Open the link in a browser and decide. The page mails a one-time code to the address that the mail went to;",
     );
-    let gateway = link.split("/_aws/").next().unwrap_or_default();
-    term::line(&format!("  curl -s {gateway}/_ministack/ses/messages | grep -oE '\\b[0-9]{{6}}\\b' | tail -1"));
-    term::line("Waiting for the decision. Ctrl-C leaves the stack up.\n");
+    term::line("every mail that comes in is shown here. Waiting for the decision; Ctrl-C leaves the stack up.\n");
+}
+
+/// A mail that came in while a person is awaited.
+pub fn new_mail(mail: &SentMail) {
+    let to = mail.to.join(", ");
+    term::line(&format!("  {}  to {to}: {}", term::bold("mail"), term::bold(&ioc::visible(&mail.subject))));
 }
 
 /// When the incident has ended.

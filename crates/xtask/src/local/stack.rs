@@ -269,7 +269,7 @@ const ARTIFACTS: &str = "playbook-artifacts";
 /// Uploads the code and makes or updates the stack, with the AWS command line as on AWS.
 fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway, digest: &str) -> Result<()> {
     let venv = Venv::local(project)?;
-    let stage = stage(project)?;
+    let stage = stage(project, &venv)?;
     let packaged = project.path(".local").join(format!("packaged-{}-{}.yaml", port(gateway), deployment.name));
     let aws = |words: &[&str]| {
         let mut command = Command::new(venv.program("aws"));
@@ -303,8 +303,9 @@ fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway
     deployed.map(|_| ())
 }
 
-/// Brings the mirror up to date from which the template is packaged: its `dist/` holds what was built for here.
-fn stage(project: &Project) -> Result<PathBuf> {
+/// Brings the mirror up to date from which the template is packaged: its `dist/` holds what was built for here, zipped
+/// once and not for every deployment again.
+fn stage(project: &Project, venv: &Venv) -> Result<PathBuf> {
     let _lock = lock(&project.path(".local"), "stage.lock")?;
     let stage = project.path(STAGE);
     for folder in ["infra", "statemachine"] {
@@ -312,16 +313,46 @@ fn stage(project: &Project) -> Result<PathBuf> {
         std::fs::create_dir_all(&to)?;
         for entry in std::fs::read_dir(project.path(folder))? {
             let path = entry?.path();
-            let name = path.file_name().unwrap_or_default();
-            if path.is_file() && std::fs::read(&path).ok() != std::fs::read(to.join(name)).ok() {
-                std::fs::copy(&path, to.join(name))?;
+            if path.is_file() {
+                let text = std::fs::read_to_string(&path)?;
+                std::fs::write(to.join(path.file_name().unwrap_or_default()), zipped(&text))?;
             }
         }
     }
-    if !stage.join("dist").is_dir() {
-        bail!("the functions are not built yet: call build::for_local, or run cargo xtask demo");
+    let dist = stage.join("dist");
+    let mut to_zip = vec![];
+    for function in project.functions()? {
+        let changed = |path: PathBuf| std::fs::metadata(path).and_then(|metadata| metadata.modified());
+        let Ok(built) = changed(dist.join(&function).join("bootstrap")) else {
+            bail!("{function} is not built yet: call build::for_local, or run cargo xtask demo");
+        };
+        if changed(dist.join(format!("{function}.zip"))).is_ok_and(|zipped| zipped > built) {
+            continue;
+        }
+        to_zip.push(function);
+    }
+    if !to_zip.is_empty() {
+        process::output(Command::new(venv.program("python")).args(["-c", ZIP]).args(&to_zip).current_dir(&dist))?;
     }
     Ok(stage)
+}
+
+/// Zips `<function>/bootstrap` for each argument; quickly, because nobody keeps it.
+const ZIP: &str = "
+import os, sys, zipfile
+for name in sys.argv[1:]:
+    with zipfile.ZipFile(name + '.new', 'w', zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.write(name + '/bootstrap', 'bootstrap')
+    os.replace(name + '.new', name + '.zip')
+";
+
+/// The template with `../dist/<function>.zip` for `../dist/<function>/`.
+fn zipped(template: &str) -> String {
+    let lines = template.lines().map(|line| match line.split_once("CodeUri: ../dist/") {
+        Some((indent, rest)) => format!("{indent}CodeUri: ../dist/{}.zip", rest.trim_end_matches('/')),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn port(gateway: &Gateway) -> &str {
@@ -353,6 +384,12 @@ async fn outputs(gateway: &Gateway, stack: &str) -> Result<BTreeMap<String, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_where_the_code_lies_is_changed_in_the_template() {
+        let template = "A:\n  CodeUri: ../dist/receive-mail/\n  # CodeUri\n";
+        assert_eq!(zipped(template), "A:\n  CodeUri: ../dist/receive-mail.zip\n  # CodeUri\n");
+    }
 
     #[test]
     fn a_folder_names_its_function() {

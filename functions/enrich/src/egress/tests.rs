@@ -173,6 +173,12 @@ async fn the_canaries_hear_what_the_guard_lets_through() {
     let _ = unguarded.call(&to, &request, Duration::from_millis(300)).await;
     assert_eq!(canary.connections(), 1, "the resolver alone keeps names away from loopback");
 
+    let hello = canary.heard().await;
+    assert!(
+        hello.starts_with('\u{16}') && hello.contains("api.example") && hello.contains("\u{2}h2"),
+        "TLS with our settings"
+    );
+
     let literal = get(Url::parse(&format!("https://{}/", canary.address)).unwrap());
     let direct = build(&unguarded.public, &literal, literal.url.clone());
     let _ = tokio::time::timeout(Duration::from_millis(300), exchange(direct)).await;

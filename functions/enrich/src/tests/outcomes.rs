@@ -3,6 +3,7 @@
 use playbook::manifest::{Tlp, Verified};
 
 use super::*;
+use crate::lines::{BREAKER_FAILURES, Key, Line};
 
 #[tokio::test(start_paused = true)]
 async fn every_provider_has_one_outcome_for_every_observable() {
@@ -53,6 +54,16 @@ async fn secrets_in_addresses_stay_here() {
     ];
     assert_eq!(desk.told("one", &observables).await, ["a found", "a found(reduced)", "a skipped(secret)"]);
     assert_eq!(desk.egress.calls.borrow().len(), 1, "the reduced address is the first one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_asked_is_skipped_and_a_wrong_key_is_an_error() {
+    let mut desk =
+        Desk::new(vec![changed("a", |manifest| manifest.secret = Some("a".to_owned())), provider("b", "")]).await;
+    desk.secrets.0.insert("a".to_owned(), "two\r\nlines".to_owned());
+    let long = observable(ObservableType::Url, &format!("https://evil.net/{}", "a".repeat(5_000)));
+    let told = desk.told("one", &[long, observable(ObservableType::DomainName, "evil.net")]).await;
+    assert_eq!(told, ["a skipped(unencodable), b skipped(unencodable)", "a error(bad_key), b found"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,6 +123,22 @@ async fn five_failures_in_a_row_open_the_breaker_and_what_was_not_asked_is_not_r
     assert_eq!(told.iter().filter(|text| *text == "a found").count(), 7);
 }
 
+#[tokio::test]
+async fn a_success_mends_a_line_until_it_is_broken() {
+    let manifest = provider("a", "");
+    let line = Line::new(&manifest, Key::Unneeded, 1);
+    let outcome =
+        |status| Outcome { outcome: status, ..playbook::lookup::skipped(&manifest, "x", Timestamp::from_millis(0)) };
+    let count = |status, times| (0..times).for_each(|_| line.count(&outcome(status)));
+    count(Status::Error, BREAKER_FAILURES - 1);
+    count(Status::NotFound, 1);
+    count(Status::Error, BREAKER_FAILURES - 1);
+    assert!(!line.is_broken());
+    count(Status::Error, 1);
+    count(Status::Found, 1);
+    assert!(line.is_broken(), "a late answer to an earlier call does not mend it");
+}
+
 #[tokio::test(start_paused = true)]
 async fn garbage_is_an_error_with_a_name() {
     let desk = Desk::new(vec![provider("a", ""), provider("b", ""), provider("c", ""), provider("d", "")]).await;
@@ -133,18 +160,8 @@ async fn the_deadline_is_the_smaller_of_policy_and_invocation() {
                 .await;
         desk.egress.set("a", Does::Hang);
         let id = desk.admit("one", &addresses(1)).await;
-        let world = World {
-            rows: &desk.rows,
-            evidence: &desk.evidence,
-            verdicts: &desk.verdicts,
-            quotas: &desk.quotas,
-            secrets: &desk.secrets,
-            clock: &desk.clock,
-            egress: &desk.egress,
-        };
-        let input = Input { incident_id: id.clone(), run: 1, offset: 0, count: 50 };
         let started = Instant::now();
-        run(&world, ACCOUNT, Duration::from_millis(remaining_ms), input).await.unwrap();
+        desk.run_chunk(&id, 0, 50, Duration::from_millis(remaining_ms)).await.unwrap();
         let took = started.elapsed();
         assert!(
             took >= Duration::from_millis(expected_ms) && took < Duration::from_millis(expected_ms + 30),
@@ -165,23 +182,14 @@ async fn the_deadline_is_the_smaller_of_policy_and_invocation() {
 async fn a_chunk_is_a_part_of_the_extraction_and_a_missing_one_is_rejected() {
     let desk = Desk::new(vec![provider("a", "")]).await;
     let id = desk.admit("one", &addresses(10)).await;
-    let world = World {
-        rows: &desk.rows,
-        evidence: &desk.evidence,
-        verdicts: &desk.verdicts,
-        quotas: &desk.quotas,
-        secrets: &desk.secrets,
-        clock: &desk.clock,
-        egress: &desk.egress,
-    };
     for (offset, count, expected) in [(0, 4, 4), (8, 50, 2), (10, 50, 0), (99, 1, 0)] {
-        run(&world, ACCOUNT, REMAINING, Input { incident_id: id.clone(), run: 1, offset, count }).await.unwrap();
+        desk.run_chunk(&id, offset, count, REMAINING).await.unwrap();
         let row = desk.rows.get(&Run::enrichment_key(&id, 1, offset)).await.unwrap().unwrap();
         let bytes = desk.evidence.fetch(&row.read::<Pointer>().unwrap().document).await.unwrap();
         let document: Enrichment = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(document.observables.len(), expected, "{offset}+{count}");
     }
-    let gone = run(&world, ACCOUNT, REMAINING, Input { incident_id: id, run: 2, offset: 0, count: 1 }).await;
+    let gone = desk.run(&IncidentId::of("default", "mail", "nobody")).await;
     assert!(matches!(gone, Err(Fault::Rejected(_))), "{gone:?}");
 }
 

@@ -95,10 +95,25 @@ async fn a_mailbox_that_is_part_of_the_incident_cannot_decide() {
     let mut assessment = sample::assessment().unwrap();
     assessment.participants.push("Ana+newsletter@soc.example".to_owned());
     let team = Team::asking(assessment, Question::ApprovePlan).await;
+    let mut other = Browser::of(&team, 2);
+    let fields = with(with(other.open().await.form("/decide"), &TYPED), &[("address", APPROVER), ("code", "123456")]);
     let mut browser = Browser::of(&team, 1);
-    assert_eq!(browser.ask(APPROVER).await.status, StatusCode::FORBIDDEN);
-    assert_eq!(browser.decide("approved", "mine", "123456").await.status, StatusCode::FORBIDDEN);
+    for answer in [browser.open().await, browser.post("/code", &fields).await, browser.post("/decide", &fields).await] {
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert!(answer.text().contains("is itself part of the incident") && answer.forms().is_empty());
+    }
     assert!(team.outbox.mails.borrow().is_empty());
+
+    // Also when it becomes known only after the code was mailed.
+    let team = Team::waiting().await;
+    let mut browser = Browser::of(&team, 1);
+    browser.ask(APPROVER).await;
+    let fields = with(with(browser.open().await.form("/decide"), &TYPED), &[("code", &team.newest_code())]);
+    let mut assessment = sample::assessment().unwrap();
+    assessment.participants.push(APPROVER.to_owned());
+    team.assess(&assessment).await;
+    assert_eq!(browser.post("/decide", &fields).await.status, StatusCode::FORBIDDEN);
+    assert!(team.decision().await.is_none());
 }
 
 #[tokio::test]

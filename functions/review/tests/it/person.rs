@@ -26,7 +26,7 @@ async fn the_page_says_what_a_person_needs_to_know() {
     let text = page.text();
     for part in [
         "HIGH",
-        "Shall these 2 indicators be blocked?",
+        "Shall this indicator be blocked? The sources contradict each other on 1 more.",
         "hxxps://evil[.]example/login?next=invoice",
         "2026-11-24 06:00 UTC",
         "in 60 minutes",
@@ -43,6 +43,10 @@ async fn the_page_says_what_a_person_needs_to_know() {
         team.assessment.incident_id.as_str(),
     ] {
         assert!(text.contains(part), "the page does not say {part:?}");
+    }
+    if let Some(file) = std::env::var_os("PAGE_HTML") {
+        let style = format!("<style>{}</style>", include_str!("../../templates/page.css"));
+        std::fs::write(file, page.html.replace("</head>", &format!("{style}</head>"))).unwrap();
     }
     assert_eq!(page.header("cache-control"), "no-store");
     assert_eq!(page.header("referrer-policy"), "same-origin");
@@ -183,7 +187,7 @@ async fn when_the_execution_is_gone_the_next_run_starts() {
     team.machines.gone.borrow_mut().push("token-1".to_owned());
     let (mut browser, code) = with_code(&team, 1).await;
     assert_eq!(browser.decide("approved", "bad", &code).await.status, StatusCode::SEE_OTHER);
-    let started = team.machines.started.borrow();
+    let started = team.machines.started.borrow().clone();
     assert_eq!(started.len(), 1);
     assert_eq!(started[0].0, team.assessment.incident_id.execution_name(2));
     assert!(started[0].1.contains("\"run\":2"));

@@ -1,15 +1,17 @@
 //! A security team in memory, with an incident that waits for a decision, and browsers that visit its page.
 
+use std::cell::Cell;
+
 use http::{HeaderMap, Method, Request, StatusCode};
 use playbook::{
-    Timestamp,
+    Fault, Timestamp,
     assessment::Assessment,
     brief::sample,
     decision::{Decision, Link, LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
     incident::{Incident, Run},
-    ports::{Evidence, Secret},
-    rows::{Rows, Write},
+    ports::{Evidence, Machines, Mail, Outbox, Secret, Started, Woken},
+    rows::{Commit, Key, Row, Rows, Write},
 };
 use review::{Caller, Settings, World};
 use scraper::{Html, Selector};
@@ -26,6 +28,85 @@ pub struct Team {
     pub entropy: CountingEntropy,
     pub settings: Settings,
     pub assessment: Assessment,
+    pub trouble: Cell<Trouble>,
+}
+
+/// What the team's infrastructure does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// No decision is written.
+    Writes,
+    /// A decision is written, but the answer gets lost.
+    Answers,
+    /// No execution is woken.
+    Machines,
+    /// No mail goes out.
+    Mails,
+}
+
+/// Ports in trouble; their futures give way now and then, so that visitors at the same moment interleave.
+struct Ports<'t>(&'t Team);
+
+impl Ports<'_> {
+    fn unless(&self, trouble: Trouble) -> Result<(), Fault> {
+        let is_up = self.0.trouble.get() != trouble;
+        if is_up { Ok(()) } else { Err(Fault::Unavailable("no answer".to_owned())) }
+    }
+}
+
+impl Rows for Ports<'_> {
+    async fn get(&self, key: &Key) -> Result<Option<Row>, Fault> {
+        tokio::task::yield_now().await;
+        self.0.rows.get(key).await
+    }
+
+    async fn list(&self, pk: &str, sk_prefix: &str) -> Result<Vec<Row>, Fault> {
+        self.0.rows.list(pk, sk_prefix).await
+    }
+
+    async fn due(&self, kind: &str, until: Timestamp, limit: usize) -> Result<Vec<Row>, Fault> {
+        self.0.rows.due(kind, until, limit).await
+    }
+
+    async fn by_observable(&self, observable: &str, limit: usize) -> Result<Vec<Row>, Fault> {
+        self.0.rows.by_observable(observable, limit).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Commit, Fault> {
+        tokio::task::yield_now().await;
+        let is_decision = writes.iter().any(|write| write.key.sk.starts_with("decision#"));
+        if is_decision {
+            self.unless(Trouble::Writes)?;
+        }
+        let committed = self.0.rows.commit(writes).await;
+        if is_decision {
+            self.unless(Trouble::Answers)?;
+        }
+        committed
+    }
+}
+
+impl Machines for Ports<'_> {
+    async fn start(&self, name: &str, input: &str) -> Result<Started, Fault> {
+        self.0.machines.start(name, input).await
+    }
+
+    async fn wake(&self, task_token: &str) -> Result<Woken, Fault> {
+        self.unless(Trouble::Machines)?;
+        self.0.machines.wake(task_token).await
+    }
+
+    async fn is_running(&self, name: &str) -> Result<Option<bool>, Fault> {
+        self.0.machines.is_running(name).await
+    }
+}
+
+impl Outbox for Ports<'_> {
+    async fn send(&self, mail: &Mail) -> Result<String, Fault> {
+        self.unless(Trouble::Mails)?;
+        self.0.outbox.send(mail).await
+    }
 }
 
 impl Team {
@@ -44,6 +125,7 @@ impl Team {
             entropy: CountingEntropy::default(),
             settings: Settings::new(ORIGIN, Secret::new("page-key-of-at-least-32-characters")).unwrap(),
             assessment,
+            trouble: Cell::new(Trouble::None),
         };
         let id = &team.assessment.incident_id;
         let incident: Incident = serde_json::from_value(json!({
@@ -103,11 +185,12 @@ impl Team {
     }
 
     pub async fn send(&self, request: Request<Vec<u8>>) -> Answer {
+        let ports = &Ports(self);
         let world = World {
             evidence: &self.evidence,
-            rows: &self.rows,
-            outbox: &self.outbox,
-            machines: &self.machines,
+            rows: ports,
+            outbox: ports,
+            machines: ports,
             clock: &self.clock,
             entropy: &self.entropy,
             settings: &self.settings,
@@ -143,11 +226,11 @@ impl Answer {
     /// Action and fields of each form, as they are filled in before anybody typed.
     pub fn forms(&self) -> Vec<(String, Vec<(String, String)>)> {
         let document = self.document();
-        let select = |css: &str| Selector::parse(css).unwrap();
+        let (forms, fields) = (Selector::parse("form").unwrap(), Selector::parse("input, textarea").unwrap());
         document
-            .select(&select("form"))
+            .select(&forms)
             .map(|form| {
-                let inputs = form.select(&select("input, textarea")).filter_map(|input| {
+                let inputs = form.select(&fields).filter_map(|input| {
                     let of = |name| input.value().attr(name).unwrap_or("").to_owned();
                     let is_box = matches!(of("type").as_str(), "checkbox" | "radio");
                     (!is_box || input.value().attr("checked").is_some()).then(|| (of("name"), of("value")))
@@ -191,7 +274,7 @@ impl<'t> Browser<'t> {
         let request = request.extension(Caller("192.0.2.99".to_owned())).body(body.into_bytes()).unwrap();
         let answer = self.team.send(request).await;
         if let Some(cookie) = answer.headers.get("set-cookie") {
-            self.cookie = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
+            cookie.to_str().unwrap().split(';').next().unwrap().clone_into(&mut self.cookie);
         }
         answer
     }
