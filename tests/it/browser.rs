@@ -40,7 +40,7 @@ struct Page {
 }
 
 pub async fn decides(deployed: Rc<Deployed>) {
-    let text = "Pay: https://browser.example/pay?token=%3Cscript%3E or https://unknown.example/";
+    let text = "Pay: https://browser.example/pay?q=%3Cscript%3E or https://unknown.example/";
     let id = deployed.receive("browser.eml", mail("browser <script>alert(1)</script>", text)).await;
     let round = deployed.asked(&id, 1, 1).await;
     let link = deployed.link(&id, NIGHT_SHIFT).await;
@@ -65,7 +65,7 @@ pub async fn decides(deployed: Rc<Deployed>) {
     assert!(seen.asked.text.contains("a code is on its way"), "{}", seen.asked.text);
     assert!(seen.receipt.text.contains("hxxps://browser[.]example/pay"), "{}", seen.receipt.text);
     assert_eq!((seen.again.status, seen.again.forms), (200, Some(0)));
-    assert!(seen.again.text.contains(&format!("Already decided by {NIGHT_SHIFT}")), "{}", seen.again.text);
+    assert!(seen.again.text.contains(&format!("Already decided by {}", ioc::defang_text(NIGHT_SHIFT))), "{}", seen.again.text);
 
     let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
     assert_eq!(incident.result.as_deref(), Some("enforced"));
@@ -73,7 +73,7 @@ pub async fn decides(deployed: Rc<Deployed>) {
     assert_eq!(decision["choice"], "approved");
     assert_eq!(
         decision["indicators"],
-        json!(["domain-name#browser.example", "url#https://browser.example/pay?token=%3Cscript%3E"])
+        json!(["domain-name#browser.example", "url#https://browser.example/pay?q=%3Cscript%3E"])
     );
     assert!(decision["from"].as_str().unwrap().contains("Chrome"), "{decision}");
     assert!(deployed.list("domain-name").await.contains(&"browser.example".to_owned()));

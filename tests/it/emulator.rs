@@ -30,6 +30,9 @@ const AT_ONCE: usize = 3;
 /// What one scenario may take, with everything else that runs beside it.
 const PATIENCE: Duration = Duration::from_mins(4);
 
+/// Characters of a failure in the report: some show a whole page.
+const WORDS_MAX: usize = 600;
+
 type Scenario = Pin<Box<dyn Future<Output = ()>>>;
 
 fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
@@ -91,6 +94,8 @@ async fn run(deployed: &Rc<Deployed>) -> String {
             Ok(Err(_)) => format!("not done after {} s", PATIENCE.as_secs()),
             Err(error) => error.try_into_panic().map_or_else(|error| error.to_string(), |panic| words(panic.as_ref())),
         };
+        // All of it is above, where it happened.
+        let why: String = why.chars().take(WORDS_MAX).collect();
         writeln!(report, "\nFAILED {name}\n{why}").unwrap();
     }
     if !report.is_empty() {

@@ -249,7 +249,9 @@ fn question(question: Question, offers: &[Offer]) -> String {
         _ => format!("these {number} indicators"),
     };
     match (question, ticked, torn) {
-        (Question::NeedsData, ..) => "Required sources failed, so nobody knows whether this is harmful. What now?".to_owned(),
+        (Question::NeedsData, ..) => {
+            "Required sources failed, so nobody knows whether this is harmful. What now?".to_owned()
+        }
         (_, 0, 0) => "Nothing may be blocked here, see why below. Is this malicious, or a false positive?".to_owned(),
         (_, 0, _) => format!("The sources contradict each other. Shall {} be blocked?", these(torn)),
         (_, _, 0) => format!("Shall {} be blocked?", these(ticked)),

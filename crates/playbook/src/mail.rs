@@ -59,7 +59,8 @@ pub fn code(to: &str, assessment: &Assessment, code: &Code<'_>) -> Result<Mail, 
     mail(to, &subject, assessment.incident_id.as_str(), &CodeText { view: &view }, &CodeHtml { view: &view })
 }
 
-/// The mail that tells what was decided; `result` is one sentence of what became of it, such as `2 entries were written`.
+/// The mail that tells what was decided; `result` is one sentence of what became of it, such as `2 entries were written`;
+/// empty when there is nothing to say.
 pub fn decided(to: &str, assessment: &Assessment, decision: &Decision, result: &str) -> Result<Mail, Fault> {
     let view = DecidedView {
         incident_id: assessment.incident_id.as_str(),
@@ -223,7 +224,10 @@ mod tests {
             reason: reason.to_owned(),
             shown_digest: String::new(),
             plan_digest: String::new(),
-            indicators: vec!["url#https://evil.example/login?next=invoice".to_owned(), "url#https://gone.example/".to_owned()],
+            indicators: vec![
+                "url#https://evil.example/login?next=invoice".to_owned(),
+                "url#https://gone.example/".to_owned(),
+            ],
         }
     }
 
@@ -242,7 +246,8 @@ mod tests {
         let hostile = "see https://evil.example <script>alert(1)</script> \u{202e}";
         let mail = decided("ben@soc.example", &assessment, &decision(hostile), "1 entry was written").unwrap();
         check_dead(&mail);
-        for part in ["approved by ana[@]soc[.]example at 2027-01-15 08:00 UTC", "1 entry was written", "gone[.]example"] {
+        for part in ["approved by ana[@]soc[.]example at 2027-01-15 08:00 UTC", "1 entry was written", "gone[.]example"]
+        {
             assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
         }
         assert_eq!(mail.thread, thread(assessment.incident_id.as_str()));

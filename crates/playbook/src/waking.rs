@@ -85,7 +85,7 @@ async fn restart(rows: &impl Rows, machines: &impl Machines, round: &Round, now:
     Ok(Waking::Restarted(incident.run))
 }
 
-/// Opens the incident's next run, to be started by [`start_run`]. `None` when somebody else has raised the run meanwhile.
+/// Opens the incident's next run, to be started by [`start_run`]; `None` when somebody else has raised the run meanwhile.
 pub async fn raise_run(rows: &impl Rows, incident: &Incident, now: Timestamp) -> Result<Option<u32>, Fault> {
     let run = incident.run.saturating_add(1);
     let write = Write::set(

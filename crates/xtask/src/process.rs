@@ -77,25 +77,27 @@ pub fn tail(text: &str, lines: usize) -> &str {
     text.get(start..).unwrap_or(text)
 }
 
-/// Ends a group of processes: asks, waits for three seconds, then insists.
-pub fn end_group(leader: u32) {
-    // The shell's own `kill` is there even where no such program is.
+/// Ends a group of processes: asks, waits for three seconds, then insists. `reap` collects the leader where it is our
+/// child: an ended child that nobody collects still counts as a member of its group.
+pub fn end_group(leader: u32, mut reap: impl FnMut()) {
+    // The shell's own `kill` is there even where no such program is. No `--`: not every shell knows it here.
     let kill = |signal: &str| {
-        Command::new("sh")
-            .args(["-c", &format!("kill -{signal} -- -{leader} 2>/dev/null")])
-            .status()
-            .is_ok_and(|s| s.success())
+        let told = Command::new("sh").args(["-c", &format!("kill -{signal} -{leader}")]).stderr(Stdio::null()).status();
+        told.is_ok_and(|status| status.success())
     };
     if !kill("TERM") {
         return;
     }
     for _ in 0..60 {
         std::thread::sleep(std::time::Duration::from_millis(50));
+        reap();
         if !kill("0") {
             return;
         }
     }
     kill("KILL");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    reap();
 }
 
 /// The command line of a running process; `None` when there is none.
@@ -130,6 +132,16 @@ mod tests {
         assert_eq!(tail("a\nb\nc", 2), "b\nc");
         assert_eq!(tail("a", 2), "a");
         assert_eq!(tail("", 2), "");
+    }
+
+    #[test]
+    fn a_group_ends_with_everything_in_it() {
+        use std::os::unix::process::CommandExt;
+
+        let mut leader = Command::new("sh").args(["-c", "sleep 60 & sleep 60"]).process_group(0).spawn().unwrap();
+        end_group(leader.id(), || drop(leader.try_wait()));
+        assert!(leader.try_wait().unwrap().is_some());
+        assert_eq!(command_line(leader.id()), None);
     }
 
     #[test]

@@ -14,13 +14,14 @@ use playbook::{
     Timestamp,
     cache::{Lease, MemoryQuotas, MemoryVerdicts, Outcomes, Quota, Swapped, Taken},
     fakes::{MemoryEvidence, MemoryRows, MemorySecrets},
-    incident::{EvidenceRef, IncidentStatus, Kind, Sighted, Withheld},
+    incident::{Sighted, Withheld},
     lookup::{Answer, CallError, Request},
     manifest::Manifest,
     outcome::{Outcome, Status},
     policy::{self, Policy},
     severity::Severity,
 };
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::*;
@@ -301,33 +302,16 @@ impl Desk {
     async fn admit(&self, name: &str, observables: &[Sighted]) -> IncidentId {
         let id = IncidentId::of("default", "mail", name);
         let now = self.clock.now();
-        let incident = Incident {
-            schema: Incident::SCHEMA.to_owned(),
-            incident_id: id.clone(),
-            tenant: "default".to_owned(),
-            kind: Kind::Mail,
-            source: "mail".to_owned(),
-            native_id: name.to_owned(),
-            severity: Severity::Medium,
-            evidence: EvidenceRef { key: "mail/x".to_owned(), version_id: None, sha256: String::new(), size_bytes: 0 },
-            received_at: now,
-            config_digest: self.digest.clone(),
-            status: IncidentStatus::Open,
-            run: 1,
-            started_at: None,
-            route: None,
-            result: None,
-            failure: None,
-            updated_at: now,
-        };
-        let document = Extraction {
-            schema: Extraction::SCHEMA.to_owned(),
-            incident_id: id.clone(),
-            subject: "x".to_owned(),
-            participants: vec![],
-            observables: observables.to_vec(),
-            omissions: vec![],
-        };
+        // As JSON, so that fields that the stage does not read can be added without touching it.
+        let incident = json!({
+            "schema": Incident::SCHEMA, "incident_id": id, "tenant": "default", "kind": "mail", "source": "mail",
+            "native_id": name, "severity": "medium", "evidence": { "key": "mail/x" }, "received_at": now,
+            "config_digest": self.digest, "status": "open", "run": 1, "updated_at": now,
+        });
+        let document = json!({
+            "schema": Extraction::SCHEMA, "incident_id": id, "subject": "x", "participants": [],
+            "observables": observables, "omissions": [],
+        });
         let bytes = canonical::to_json(&document).unwrap();
         let extraction = self.evidence.store(&format!("x/{name}"), "application/json", &bytes).await.unwrap();
         let run = Run { schema: Run::SCHEMA.to_owned(), extraction: Some(extraction), assessment: None };

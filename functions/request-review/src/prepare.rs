@@ -33,8 +33,9 @@ pub async fn prepare(
     if row.state == OPEN {
         sent = ask(world, &shown.assessment, &row, now).await?;
     }
-    info!(stage = "request-review", incident.id = %id, run, round, state = row.state, asked = row.asked.len(), sent, "asked for a decision");
-    Ok(Output::Asked { round, asked: row.asked.len() })
+    let asked = row.asked.len();
+    info!(stage = "request-review", incident.id = %id, run, round, state = row.state, asked, sent, "asked for a decision");
+    Ok(Output::Asked { round, asked })
 }
 
 /// What the round shows.
@@ -151,12 +152,14 @@ async fn ask(
 ) -> Result<usize, Fault> {
     let brief = Brief::of(assessment, round, now);
     let base = world.settings.public_base_url.trim_end_matches('/');
+    let id = &round.incident_id;
     let mut sent = 0;
     let mut failed = None;
     for approver in &round.asked {
         let Some(claim) = effect::claim(world.rows, world.entropy, round, approver, now).await? else { continue };
         if claim.attempts > 1 {
-            warn!(stage = "request-review", incident.id = %round.incident_id, attempts = claim.attempts, "a mail was not confirmed and is sent again");
+            let attempts = claim.attempts;
+            warn!(stage = "request-review", incident.id = %id, attempts, "a mail was not confirmed and is sent again");
         }
         let others: Vec<String> = round.asked.iter().filter(|other| *other != approver).cloned().collect();
         let link = format!("{base}/r/{}", claim.secret.reveal());
@@ -167,7 +170,7 @@ async fn ask(
             }
             Err(fault @ Fault::Rejected(_)) => {
                 effect::refuse(world.rows, &claim, &fault.to_string()).await?;
-                error!(stage = "request-review", incident.id = %round.incident_id, fault = fault.name(), "a mail was refused for good");
+                error!(stage = "request-review", incident.id = %id, fault = fault.name(), "a mail was refused for good");
             }
             // The stage fails, but the others are asked first.
             Err(fault) => failed = Some(fault),

@@ -169,7 +169,10 @@ async fn everybody_of_the_level_is_asked_by_a_link_of_their_own() {
     let round = team.round(1, 1).await;
     assert_eq!(round.question, Question::ApprovePlan);
     assert_eq!(round.deadline.to_string(), "2026-11-24T06:00:00.000Z");
-    assert_eq!((round.due_kind.as_deref(), round.due_at, round.last), (Some("round-deadline"), Some(round.deadline), false));
+    assert_eq!(
+        (round.due_kind.as_deref(), round.due_at, round.last),
+        (Some("round-deadline"), Some(round.deadline), false)
+    );
     assert_eq!(round.plan_digest, team.assessment.plan_digest);
     let incident = Incident::load(&team.rows, &team.assessment.incident_id).await.unwrap();
     assert_eq!(incident.status, IncidentStatus::Waiting);
@@ -205,7 +208,8 @@ async fn a_mail_that_was_not_confirmed_is_sent_again_and_counted() {
     assert_eq!(team.mailed_to(), [APPROVER, OTHER_APPROVER, APPROVER]);
     let secrets = team.secrets();
     assert_ne!(secrets[0], secrets[2], "the second mail has a link of its own");
-    let attempts: Vec<Value> = team.rows.all().iter().filter_map(|row| row.attributes.get("attempts").cloned()).collect();
+    let attempts: Vec<Value> =
+        team.rows.all().iter().filter_map(|row| row.attributes.get("attempts").cloned()).collect();
     assert!(attempts.contains(&json!(2)) && attempts.contains(&json!(1)));
 }
 
@@ -297,7 +301,10 @@ async fn the_next_run_inherits_a_decision_on_an_equal_plan_and_asks_again_on_ano
         assert_eq!(inherited.is_some(), is_equal);
         if let Some(inherited) = inherited {
             assert_eq!(inherited.authenticated_by, "inherited");
-            assert_eq!((inherited.choice, &inherited.by, &inherited.indicators), (decision.choice, &decision.by, &decision.indicators));
+            assert_eq!(
+                (inherited.choice, &inherited.by, &inherited.indicators),
+                (decision.choice, &decision.by, &decision.indicators)
+            );
             assert_eq!(team.round(2, 1).await.state, DECIDED);
             assert_eq!(team.mailed_to().len(), 2, "nobody is mailed again");
             let act = json!({ "act": "await", "run": 2, "round": 1, "task_token": "token-r2" });

@@ -58,9 +58,10 @@ fn key(link_digest: &str, session: &Session) -> Key {
     Key::new(format!("link#{link_digest}"), format!("code#{}", session.digest()))
 }
 
-/// The write that uses a right code up.
-pub fn use_up(link_digest: &str, session: &Session, mac: &str) -> Write {
-    Write::delete(key(link_digest, session)).only_if(Condition::Is("mac", mac.into()))
+/// The write that uses a right code up. The row stays until its `ttl`, so that the page needs no right to delete.
+pub fn use_up(link_digest: &str, session: &Session, mac: &str) -> Result<Write, Fault> {
+    let used_up = Write::set(key(link_digest, session), &json!({ "tries": TRIES }))?;
+    Ok(used_up.only_if(Condition::Is("mac", mac.into())))
 }
 
 /// Mails a code to the approver, if the person names the approver's address. The answer is the same if not, so that

@@ -106,7 +106,7 @@ async fn take(
     info!(stage = "review", incident.id = %id, choice = decision.choice.as_str(), "decided");
     // The decision stands, whether or not the execution can be woken now: `sweep` wakes what nobody woke.
     if let Err(fault) = waking::wake(world.rows, world.machines, id, visit.link.run, visit.link.round, now).await {
-        error!(stage = "review", incident.id = %id, fault = fault.name(), "the execution could not be woken yet: {fault}");
+        error!(stage = "review", incident.id = %id, fault = fault.name(), "nobody could be woken yet: {fault}");
     }
     answer::decided(world.settings, visit)
 }
@@ -124,7 +124,7 @@ fn writes(
     for write in writes.iter_mut().filter(|write| write.key.sk.starts_with("round#")) {
         write.conditions.push(Condition::After("deadline", now.to_string()));
     }
-    writes.push(code::use_up(&visit.digest, session, mac));
+    writes.push(code::use_up(&visit.digest, session, mac)?);
     writes.push(
         Write::check(Run::key(id, visit.link.run)).only_if(Condition::Is("assessment", visit.assessment_place.clone())),
     );

@@ -18,7 +18,7 @@ pub async fn approved(deployed: Rc<Deployed>) {
     assert_eq!(mails.iter().map(|mail| mail.to.clone()).collect::<Vec<_>>(), [[NIGHT_SHIFT]]);
     let (question, _) = deployed.questions(&id, NIGHT_SHIFT).await.remove(0);
     assert!(question.body_text.contains("secure-parcel[.]example"), "{}", question.body_text);
-    assert!(!question.body_text.contains("://secure-parcel"), "{}", question.body_text);
+    assert!(!question.body_text.contains("secure-parcel.example"), "{}", question.body_text);
     assert!(!deployed.lists().await.contains("secure-parcel.example"));
 
     deployed.decide(&id, NIGHT_SHIFT, "approved").await;

@@ -25,10 +25,15 @@ async fn closes_quietly(deployed: &Deployed, id: &IncidentId) -> Incident {
     assert_eq!((incident.run, incident.route.as_deref()), (1, Some("benign")), "{}", deployed.story(id).await);
     assert!(deployed.mails(id).await.is_empty(), "nobody is mailed");
 
-    let states = deployed.states(&id.execution_name(1)).await;
-    assert!(states.len() <= TRANSITIONS_MAX, "{} transitions: {}", states.len(), states.join(" → "));
-    for event in deployed.stack.history(&id.execution_name(1)).await.unwrap() {
-        for (what, text) in payloads(&event) {
+    let events = deployed.stack.history(&id.execution_name(1)).await.unwrap();
+    let count = |kind: &str| events.iter().filter(|event| event["type"].as_str().is_some_and(|t| t.ends_with(kind))).count();
+    // The emulator leaves the states inside the Map out of the history, but not what they call.
+    let inside = count("TaskScheduled") - count("TaskStateEntered");
+    let transitions = count("StateEntered") + inside;
+    assert!(transitions <= TRANSITIONS_MAX, "{transitions} transitions, {inside} inside the Map: {}", deployed.story(id).await);
+    assert!(inside > 0, "the Map has run");
+    for event in &events {
+        for (what, text) in payloads(event) {
             assert!(text.len() <= PAYLOAD_MAX, "{} bytes of {what} in {}", text.len(), event["type"]);
         }
     }

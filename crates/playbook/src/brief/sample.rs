@@ -4,8 +4,9 @@ use ioc::{Observable, ObservableType};
 use serde_json::{Value, json};
 
 use crate::{
-    Fault, IncidentId, Timestamp, canonical,
+    Fault, IncidentId, Timestamp,
     assessment::Assessment,
+    canonical,
     decision::{self, Question, Round},
     severity::Severity,
 };

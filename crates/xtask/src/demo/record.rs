@@ -194,13 +194,14 @@ pub async fn read(
         decision.as_ref().and_then(|row| row[field].as_str()).filter(|t| !t.is_empty()).map(str::to_owned)
     };
     let assessment = documents.assessment.as_ref();
+    let given = execution.as_ref().and_then(|e| e.output.as_ref()?["route"].as_str().map(str::to_owned));
     let mut lists = BTreeMap::new();
     for kind in ["ipv4-addr", "ipv6-addr", "domain-name", "url", "file"] {
         lists.insert(kind, stack.list(kind, CONSUMER.0, CONSUMER.1).await?);
     }
     Ok(Record {
         incident_id: incident.incident_id.to_string(),
-        route: assessment.map(|a| a.route.as_str().to_owned()).or_else(|| incident.route.clone()),
+        route: assessment.map(|a| a.route.as_str().to_owned()).or_else(|| incident.route.clone()).or(given),
         execution_status: execution.as_ref().map_or_else(|| "NOT_STARTED".to_owned(), |e| e.status.clone()),
         decision: decided("choice"),
         decided_by: decided("by"),

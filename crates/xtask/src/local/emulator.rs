@@ -167,13 +167,7 @@ impl Drop for Emulator {
         if own.stays {
             return;
         }
-        let leader = own.child.id();
-        // Reaped beside the waiting: an ended child that nobody collects still counts as a member of its group.
-        std::thread::scope(|scope| {
-            let child = &mut own.child;
-            scope.spawn(move || child.wait());
-            process::end_group(leader);
-        });
+        process::end_group(own.child.id(), || drop(own.child.try_wait()));
         let _ = std::fs::remove_dir_all(&own.folder);
     }
 }
@@ -198,7 +192,7 @@ fn end_left_behind(project: &Project, also: impl Fn(&Note) -> bool) -> usize {
             continue;
         }
         if is_ours(project, note.emulator_pid) {
-            process::end_group(note.emulator_pid);
+            process::end_group(note.emulator_pid, || ());
             ended += 1;
         }
         let _ = std::fs::remove_dir_all(&folder);

@@ -62,6 +62,8 @@ pub struct Execution {
     pub status: String,
     /// Its input, as it was given.
     pub input: String,
+    /// What it gave, where it succeeded.
+    pub output: Option<Value>,
     /// Error and cause, where it failed.
     pub failure: Option<String>,
 }
@@ -76,7 +78,7 @@ impl Stack {
     ) -> Result<Self> {
         let gateway = emulator.gateway_of(&deployment.account)?;
         let digest = bundle.digest()?;
-        gateway.make_bucket(ARTIFACTS).await?;
+        gateway.make_bucket(&artifacts(&gateway)).await?;
         let templates = (project.clone(), deployment.clone(), gateway.clone(), digest);
         tokio::task::spawn_blocking(move || {
             let (project, deployment, gateway, digest) = templates;
@@ -178,6 +180,7 @@ impl Stack {
         Ok(Some(Execution {
             status: text("status").unwrap_or_default(),
             input: text("input").unwrap_or_default(),
+            output: text("output").and_then(|output| serde_json::from_str(&output).ok()),
             failure,
         }))
     }
@@ -264,7 +267,10 @@ pub fn logical_id(function: &str) -> String {
     words.collect()
 }
 
-const ARTIFACTS: &str = "playbook-artifacts";
+/// Where the code is uploaded to: names of buckets are shared by all accounts.
+fn artifacts(gateway: &Gateway) -> String {
+    format!("playbook-artifacts-{}", gateway.account())
+}
 
 /// Uploads the code and makes or updates the stack, with the AWS command line as on AWS.
 fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway, digest: &str) -> Result<()> {
@@ -288,7 +294,7 @@ fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway
             .env("AWS_EC2_METADATA_DISABLED", "true");
         command
     };
-    let mut package = aws(&["cloudformation", "package", "--s3-bucket", ARTIFACTS, "--template-file"]);
+    let mut package = aws(&["cloudformation", "package", "--s3-bucket", &artifacts(gateway), "--template-file"]);
     package.arg(stage.join("infra/template.yaml")).arg("--output-template-file").arg(&packaged);
     process::output(&mut package)?;
 

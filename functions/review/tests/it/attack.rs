@@ -49,7 +49,10 @@ async fn a_form_token_belongs_to_one_session_and_one_link() {
     let strangers_form = stranger.open().await.form("/decide");
     let strangers_token = strangers_form.iter().find(|(name, _)| name == "csrf").unwrap().1.clone();
     assert_eq!(stranger.post("/decide", &own).await.status, StatusCode::FORBIDDEN, "token of another session");
-    assert_eq!(person.post("/decide", &with(own.clone(), &[("csrf", &strangers_token)])).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        person.post("/decide", &with(own.clone(), &[("csrf", &strangers_token)])).await.status,
+        StatusCode::FORBIDDEN
+    );
     assert_eq!(person.post("/decide", &with(own.clone(), &[("csrf", "")])).await.status, StatusCode::FORBIDDEN);
 
     let mut other_link = Browser::of(&team, 2);

@@ -106,7 +106,9 @@ fn check_links(answer: &Answer) {
         }
     }
     let text = answer.html.replace(ORIGIN, "");
-    for live in ["https://", "http://", "ftp://", "evil.example", "@evil", "\u{202e}", "\u{200b}", "\u{2066}", "\u{feff}"] {
+    for live in
+        ["https://", "http://", "ftp://", "evil.example", "@evil", "\u{202e}", "\u{200b}", "\u{2066}", "\u{feff}"]
+    {
         assert!(!text.contains(live), "{live:?} is live in the page");
     }
 }

@@ -72,7 +72,8 @@ async fn approval_takes_what_is_ticked_and_wakes_the_execution() {
     let round = team.round().await;
     assert_eq!((round.state.as_str(), round.due_kind), (DECIDED, None));
     assert_eq!(*team.machines.woken.borrow(), ["token-1"]);
-    assert!(team.rows.all().iter().all(|row| !row.key.sk.starts_with("code#")), "the code is used up");
+    let tries = team.rows.all().into_iter().find(|row| row.key.sk.starts_with("code#")).unwrap();
+    assert_eq!(tries.attributes["tries"], 5, "the code is used up");
 
     let receipt = browser.open().await.text();
     assert!(receipt.contains("Already decided by ana[@]soc[.]example at 2026-11-24 05:00 UTC"), "{receipt}");
@@ -243,7 +244,9 @@ async fn the_code_mail_says_what_it_is_for_and_who_asked() {
     with_code(&team, 1).await;
     let mails = team.outbox.mails.borrow();
     assert_eq!(mails[0].to, APPROVER);
-    for part in [team.assessment.incident_id.as_str(), "hxxps://evil[.]example", "192[.]0[.]2[.]99, test browser", "05:10 UTC"] {
+    for part in
+        [team.assessment.incident_id.as_str(), "hxxps://evil[.]example", "192[.]0[.]2[.]99, test browser", "05:10 UTC"]
+    {
         assert!(mails[0].text.contains(part), "{part}");
     }
     assert!(!mails[0].text.contains("https://"));

@@ -26,8 +26,11 @@ async fn of_many_at_the_same_moment_one_wins() {
         let mut anas_other_tab = Browser::of(&team, 1);
         anas_other_tab.cookie.clone_from(&ana.cookie);
         let (approve, reject) = (with(anas, &[("choice", "approved")]), with(bens, &[("choice", "rejected")]));
-        let (one, two, three) =
-            tokio::join!(ana.post("/decide", &approve), ben.post("/decide", &reject), anas_other_tab.post("/decide", &approve));
+        let (one, two, three) = tokio::join!(
+            ana.post("/decide", &approve),
+            ben.post("/decide", &reject),
+            anas_other_tab.post("/decide", &approve)
+        );
         let won = [&one, &two, &three].iter().filter(|answer| answer.status == StatusCode::SEE_OTHER).count();
         assert_eq!(won, 1);
         let decision = team.decision().await.unwrap();
@@ -42,7 +45,8 @@ async fn tries_at_the_same_moment_share_none() {
     let team = Team::waiting().await;
     let (mut ana, form) = ready(&team, 1).await;
     let code = team.newest_code();
-    let wrong = with(form.clone(), &[("choice", "approved"), ("code", if code == "000000" { "000001" } else { "000000" })]);
+    let wrong =
+        with(form.clone(), &[("choice", "approved"), ("code", if code == "000000" { "000001" } else { "000000" })]);
     let mut tab = Browser::of(&team, 1);
     tab.cookie.clone_from(&ana.cookie);
     for _ in 0..5 {
@@ -110,7 +114,8 @@ async fn the_page_works_below_a_prefix() {
     let mut team = Team::waiting().await;
     team.settings = review::Settings::new(base, Secret::new("page-key-of-at-least-32-characters")).unwrap();
     let mut browser = Browser::of(&team, 1);
-    browser.headers = vec![("sec-fetch-site", "same-origin".to_owned()), ("origin", "http://127.0.0.1:4566".to_owned())];
+    browser.headers =
+        vec![("sec-fetch-site", "same-origin".to_owned()), ("origin", "http://127.0.0.1:4566".to_owned())];
     let path = format!("/_aws/execute-api/abc123/$default/r/{}", browser.link.reveal());
     let page = browser.request(http::Method::GET, &path, String::new()).await;
     assert!(page.html.contains(&format!("href=\"{base}/page.css\"")), "{}", page.html);

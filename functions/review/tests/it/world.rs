@@ -151,7 +151,7 @@ impl Team {
             };
             writes.push(Write::put(Link::key(&secret(number).digest()), &link).unwrap());
         }
-        assert_eq!(team.rows.commit(&writes).await, Ok(playbook::rows::Commit::Done));
+        assert_eq!(team.rows.commit(&writes).await, Ok(Commit::Done));
         team.assess(&team.assessment).await;
         team
     }
@@ -166,7 +166,7 @@ impl Team {
     }
 
     pub async fn change(&self, write: Write) {
-        assert_eq!(self.rows.commit(&[write]).await, Ok(playbook::rows::Commit::Done));
+        assert_eq!(self.rows.commit(&[write]).await, Ok(Commit::Done));
     }
 
     pub async fn round(&self) -> Round {
@@ -195,8 +195,8 @@ impl Team {
             entropy: &self.entropy,
             settings: &self.settings,
         };
-        let (parts, body) = review::handle(&world, request).await.into_parts();
-        Answer { status: parts.status, headers: parts.headers, html: String::from_utf8(body).unwrap() }
+        let (head, body) = review::handle(&world, request).await.into_parts();
+        Answer { status: head.status, headers: head.headers, html: String::from_utf8(body).unwrap() }
     }
 }
 
@@ -305,8 +305,7 @@ impl<'t> Browser<'t> {
 
 /// The fields with these values set, whether or not they were there.
 pub fn with(fields: Vec<(String, String)>, values: &[(&str, &str)]) -> Vec<(String, String)> {
-    let mut fields: Vec<_> =
-        fields.into_iter().filter(|(name, _)| values.iter().all(|(set, _)| set != name)).collect();
+    let mut fields: Vec<_> = fields.into_iter().filter(|(name, _)| values.iter().all(|(set, _)| set != name)).collect();
     fields.extend(values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     fields
 }
