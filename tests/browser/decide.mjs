@@ -17,23 +17,25 @@ function expect(holds, otherwise) {
   if (!holds) throw new Error(otherwise);
 }
 
-/** The page measured by the browser itself: scripts of the page are off. */
-async function measure(page, devtools) {
-  const { cssContentSize, cssLayoutViewport } = await devtools.send("Page.getLayoutMetrics");
-  const { root } = await devtools.send("DOM.getDocument", { depth: 0 });
-  const { nodeIds } = await devtools.send("DOM.querySelectorAll", { nodeId: root.nodeId, selector: "script" });
-  return { content: cssContentSize.width, viewport: cssLayoutViewport.clientWidth, scripts: nodeIds.length };
+/** A press that leads to another page. */
+async function press(page, name, saw) {
+  const button = page.getByRole("button", { name, exact: true });
+  const [arrived] = await Promise.all([page.waitForNavigation({ waitUntil: "load" }), button.click()]);
+  saw.status = arrived.status();
 }
 
 async function show(page, devtools, what, saw) {
   for (const [name, size] of Object.entries(SIZES)) {
     await page.setViewportSize(size);
-    const measured = await measure(page, devtools);
+    // Measured by the browser itself: scripts of the page are off.
+    const { cssContentSize, cssLayoutViewport } = await devtools.send("Page.getLayoutMetrics");
     await page.screenshot({ path: join(SCREENSHOTS, `${what}-${name}.png`), fullPage: true });
-    expect(measured.content <= measured.viewport, `${what} scrolls sideways at ${size.width}: ${measured.content} px wide`);
-    expect(measured.viewport <= size.width, `${what}: the viewport is ${measured.viewport} px, not ${size.width}`);
-    expect(measured.scripts === 0, `${what} has ${measured.scripts} scripts`);
+    const [content, viewport] = [cssContentSize.width, cssLayoutViewport.clientWidth];
+    expect(viewport > 0 && viewport <= size.width, `${what}: the viewport is ${viewport} px, not ${size.width}`);
+    expect(content <= viewport, `${what} scrolls sideways at ${size.width}: it is ${content} px wide`);
   }
+  const scripts = await page.locator("script").count();
+  expect(scripts === 0, `${what} has ${scripts} scripts`);
   const links = await page.locator("a[href], area[href], img[src], link[href], form[action]").evaluateAll((elements) =>
     elements.map((element) => element.href || element.src || element.action),
   );
@@ -66,13 +68,13 @@ async function decide(page, devtools) {
 
   await page.setViewportSize(SIZES.phone);
   await page.getByLabel("The address that the link was sent to").fill(ADDRESS);
-  await page.getByRole("button", { name: "Mail me a code" }).click();
+  await press(page, "Mail me a code", saw);
   await show(page, devtools, "asked", saw);
 
   await page.locator(`input[name=choice][value=${CHOICE}]`).check();
   await page.getByLabel("Reason, for your colleagues").fill(REASON);
   await page.getByLabel(/^One-time code/).fill(await code());
-  await page.getByRole("button", { name: "Decide", exact: true }).click();
+  await press(page, "Decide", saw);
   await show(page, devtools, "receipt", saw);
 
   await open();

@@ -11,7 +11,7 @@ use xtask::{build, process};
 use crate::emulator::{Deployed, NIGHT_SHIFT, mail};
 
 const PATIENCE: Duration = Duration::from_mins(2);
-const INSTALL: &str = "cargo xtask test installs it";
+const INSTALL: &str = "run cargo xtask test, which installs what the tests need or says how";
 
 /// What the browser seen.
 #[derive(Deserialize)]
@@ -40,8 +40,10 @@ struct Page {
 }
 
 pub async fn decides(deployed: Rc<Deployed>) {
-    let text = "Pay: https://browser.example/pay?q=%3Cscript%3E or https://unknown.example/";
-    let id = deployed.receive("browser.eml", mail("browser <script>alert(1)</script>", text)).await;
+    // As wide as a mail can make it, and as hostile.
+    let long = "a".repeat(300);
+    let text = format!("Pay: https://browser.example/pay?q=%3Cscript%3E or https://unknown.example/{long}");
+    let id = deployed.receive("browser.eml", mail("browser <script>alert(1)</script>", &text)).await;
     let round = deployed.asked(&id, 1, 1).await;
     let link = deployed.link(&id, NIGHT_SHIFT).await;
     let seen = run(&deployed, id.as_str(), &link).await;
@@ -62,10 +64,15 @@ pub async fn decides(deployed: Rc<Deployed>) {
         let foreign: Vec<&String> = page.links.iter().filter(|link| !link.starts_with(own)).collect();
         assert!(foreign.is_empty(), "{} leads elsewhere: {foreign:?}", page.title);
     }
+    assert_eq!((seen.asked.status, seen.receipt.status), (200, 200));
     assert!(seen.asked.text.contains("a code is on its way"), "{}", seen.asked.text);
     assert!(seen.receipt.text.contains("hxxps://browser[.]example/pay"), "{}", seen.receipt.text);
     assert_eq!((seen.again.status, seen.again.forms), (200, Some(0)));
-    assert!(seen.again.text.contains(&format!("Already decided by {}", ioc::defang_text(NIGHT_SHIFT))), "{}", seen.again.text);
+    assert!(
+        seen.again.text.contains(&format!("Already decided by {}", ioc::defang_text(NIGHT_SHIFT))),
+        "{}",
+        seen.again.text
+    );
 
     let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
     assert_eq!(incident.result.as_deref(), Some("enforced"));

@@ -1,5 +1,6 @@
 //! A mail scanner: opens the link of the mail in many sessions, follows every link, presses every button, and types into
-//! every field. Nothing of that decides anything, is written anywhere or mails anybody; the person decides afterwards.
+//! every field. Nothing of that decides anything, is written anywhere or mails anybody; a person who had asked for a code
+//! before decides afterwards.
 
 use std::rc::Rc;
 
@@ -32,6 +33,8 @@ pub async fn decides_nothing(deployed: Rc<Deployed>) {
         let incident = deployed.stack.rows(&format!("incident#{id}"), "").await.unwrap();
         (incident, deployed.rows_of_link(&link).await, deployed.mails(&id).await.len())
     };
+    // A person has a code already: scanners in other sessions can neither use it nor use its tries up.
+    let person = deployed.ask_for_code(&id, NIGHT_SHIFT).await;
     let before = record().await;
 
     for session in 0..SESSIONS {
@@ -56,7 +59,7 @@ pub async fn decides_nothing(deployed: Rc<Deployed>) {
     assert_eq!(after.1, before.1, "rows of the link");
     assert_eq!(after.2, before.2, "mails about the incident");
 
-    deployed.decide(&id, NIGHT_SHIFT, "rejected").await;
+    deployed.decide_with(&id, person, "rejected").await;
     let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
     assert_eq!(incident.result.as_deref(), Some("false_positive"));
 }

@@ -52,9 +52,8 @@ pub fn publish(project: &Project, bucket: &str, json: bool) -> Result<()> {
     }
     let digest = bundle.digest()?;
     let location = Bundle::location(&digest);
-    let file = project.path(".local").join(format!("{digest}.json"));
-    std::fs::create_dir_all(project.path(".local"))?;
-    std::fs::write(&file, canonical::to_json(&bundle)?)?;
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&canonical::to_json(&bundle)?)?;
     let mut put = Command::new(aws(project)?);
     put.args([
         "s3api",
@@ -67,10 +66,13 @@ pub fn publish(project: &Project, bucket: &str, json: bool) -> Result<()> {
         &location,
         "--body",
     ])
-    .arg(&file);
-    let put = process::output(&mut put);
-    let _ = std::fs::remove_file(&file);
-    put.with_context(|| format!("s3://{bucket}/{location} cannot be written: are you signed in (aws sts get-caller-identity), and is the bucket the stack's EvidenceBucketName?"))?;
+    .arg(file.path());
+    process::output(&mut put).with_context(|| {
+        format!(
+            "s3://{bucket}/{location} cannot be written: are you signed in (aws sts get-caller-identity), and is the \
+             bucket the stack's EvidenceBucketName?"
+        )
+    })?;
     if json {
         term::line(&json!({ "digest": digest, "bucket": bucket, "key": location }).to_string());
     } else {

@@ -234,8 +234,13 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
         if line.is_broken() {
             return failed("breaker_open");
         }
-        if line.is_paused(self.clock.now()) {
-            return limited("retry_after");
+        // A pause that ends in time is waited for; others may prolong it meanwhile.
+        while let Some(until) = line.paused_until(self.clock.now()) {
+            let wait = Duration::from_millis(u64::try_from(until.ms_since(self.clock.now())).unwrap_or(0));
+            if wait + CALL_MIN > self.time_left() {
+                return limited("retry_after");
+            }
+            sleep_until(Instant::now() + wait).await;
         }
         let manifest = line.manifest;
         let timeout = Duration::from_millis(u64::from(manifest.timeout_ms)).min(self.time_left());

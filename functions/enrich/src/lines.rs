@@ -19,7 +19,8 @@ use playbook::{
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-/// So many failures one after the other, and the provider is not called again in this invocation.
+/// So many calls without an answer one after the other, and the provider is not called again in this invocation.
+/// Errors that come as answers cost no time, and the next observable may fare better.
 pub(crate) const BREAKER_FAILURES: u32 = 5;
 
 /// A provider's key.
@@ -72,18 +73,19 @@ impl<'a> Line<'a> {
         self.failures.load(Ordering::Relaxed) >= BREAKER_FAILURES
     }
 
-    /// Counts an outcome of a call: errors in a row break the line, a word from the provider mends it.
+    /// Counts an outcome of a call: silence in a row breaks the line, a word from the provider mends it.
     pub(crate) fn count(&self, outcome: &Outcome) {
-        if outcome.outcome == Status::Error {
+        let is_silence = matches!(outcome.reason.as_deref(), Some("timeout" | "unreachable"));
+        if outcome.outcome == Status::Error && is_silence {
             self.failures.fetch_add(1, Ordering::Relaxed);
         } else if !self.is_broken() {
             self.failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Whether the provider has asked us to wait, in this invocation.
-    pub(crate) fn is_paused(&self, now: Timestamp) -> bool {
-        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| until > now)
+    /// Until when the provider has asked us to wait, in this invocation; `None` when that is over.
+    pub(crate) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner).filter(|until| *until > now)
     }
 
     /// Notes that the provider asked us to wait; true if nobody knew of a wait yet.

@@ -11,7 +11,7 @@ use playbook::{
     ports::Clock,
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use xtask::{
     build,
     config::{self, Overlay},
@@ -29,8 +29,10 @@ pub const LEAD: &str = "lead@soc.example";
 /// What one call to the emulator may take.
 pub const CALL: Duration = Duration::from_mins(1);
 
+/// What building the functions may take: nothing where `cargo xtask test` has built them.
+const BUILD: Duration = Duration::from_mins(20);
 /// What one wait may take: a stage, with two other scenarios beside it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 const STACK: &str = "it";
 /// Who fetches the block lists.
 const FIREWALL: (&str, &str) = ("firewall", "secret-of-firewall");
@@ -40,6 +42,13 @@ pub struct Deployed {
     pub project: Project,
     pub emulator: Emulator,
     pub stack: Stack,
+}
+
+/// A person who has a code and has not decided yet.
+pub struct Asking {
+    browser: Visitor,
+    link: String,
+    code: String,
 }
 
 /// A mail of one line from a sender of its own domain.
@@ -97,7 +106,8 @@ impl Deployed {
     pub async fn start() -> Self {
         let project = Project::find().unwrap();
         let at = project.clone();
-        tokio::task::spawn_blocking(move || build::for_local(&at)).await.unwrap().unwrap();
+        let built = timeout(BUILD, tokio::task::spawn_blocking(move || build::for_local(&at))).await;
+        built.unwrap_or_else(|_| panic!("the functions are not built after {BUILD:?}")).unwrap().unwrap();
         let address = play(&stand_in(&project)).await;
         let bundle = config::load(&project, Some(&overlay(&project, |_| {}).with_stand_in(&address))).unwrap();
         let emulator = Emulator::shared(&project).await.unwrap();
@@ -187,27 +197,36 @@ impl Deployed {
 
     /// Decides through the page behind the link: asks for the code, reads it in the mailbox, chooses, gives a reason.
     pub async fn decide(&self, id: &IncidentId, person: &str, choice: &str) {
+        let asking = self.ask_for_code(id, person).await;
+        self.decide_with(id, asking, choice).await;
+    }
+
+    /// Opens the link, asks for the one-time code and reads it in the mailbox.
+    pub async fn ask_for_code(&self, id: &IncidentId, person: &str) -> Asking {
         let link = self.link(id, person).await;
         let mut browser = Visitor::new(self.gateway());
-        let page = browser.open(&link).await;
-        let mut asks = page.form("/code");
-        asks.set("address", person);
-        let asked = browser.press(&asks).await;
+        let mut form = browser.open(&link).await.form("/code");
+        form.set("address", person);
+        let page = browser.press(&form).await;
         let code = until(&format!("a code for {id} comes to {person}"), async || {
             let said = "Your one-time code: ";
             let mails = self.mails(id).await.into_iter().filter(|mail| mail.to == [person]);
             let code = mails.rev().find_map(|mail| Some(mail.body_text.split_once(said)?.1.get(..6)?.to_owned()));
-            code.ok_or_else(|| format!("the page says {}: {}", asked.status, asked.text()))
+            code.ok_or_else(|| format!("the page says {}: {}", page.status, page.text()))
         })
         .await;
+        Asking { browser, link, code }
+    }
 
-        let mut form = browser.open(&link).await.form("/decide");
+    /// Decides in the session that asked for the code; what is ticked stays ticked.
+    pub async fn decide_with(&self, id: &IncidentId, mut asking: Asking, choice: &str) {
+        let mut form = asking.browser.open(&asking.link).await.form("/decide");
         assert!(form.choices["choice"].iter().any(|offered| offered == choice), "{choice}: {:?}", form.choices);
-        for (name, value) in [("choice", choice), ("reason", "seen in two mailboxes"), ("code", &code)] {
+        for (name, value) in [("choice", choice), ("reason", "seen in two mailboxes"), ("code", &asking.code)] {
             form.set(name, value);
         }
-        let receipt = browser.press(&form).await;
-        assert!(receipt.text().contains("Already decided by"), "{}: {}", receipt.status, receipt.text());
+        let receipt = asking.browser.press(&form).await;
+        assert!(receipt.text().contains("Already decided by"), "{id}: {}: {}", receipt.status, receipt.text());
     }
 
     /// What a firewall fetches of one type.

@@ -68,7 +68,7 @@ pub async fn run(project: &Project, options: &Options) -> Result<bool> {
     let mut world = World::set_up(project, Arc::clone(&stand_in)).await?;
     let set_up = begun.elapsed().as_secs_f64();
 
-    let told = follow(&mut world, &stand_in, &path, mail, set_up, options).await;
+    let told = follow(project, &world, &stand_in, &path, mail, set_up, options).await;
     if options.keep || told.as_ref().is_ok_and(|told| told.waits) {
         world.emulator.stay();
     }
@@ -135,7 +135,8 @@ fn answers(project: &Project, options: &Options, mail: &[u8]) -> Result<Answers>
 }
 
 async fn follow(
-    world: &mut World,
+    project: &Project,
+    world: &World,
     stand_in: &StandIn,
     path: &Path,
     mail: Vec<u8>,
@@ -170,12 +171,18 @@ async fn follow(
             watch.until_ended(stack, &execution).await?;
             waits = false;
         } else if !options.json {
-            waits = !wait_for_a_person(&mut watch, stack, &execution).await?;
+            show::waiting();
+            waits = !tokio::select! {
+                ended = until_a_person_has_decided(&mut watch, stack, execution) => ended.map(|()| true)?,
+                failed = read_mails_out(stack) => failed?,
+                pressed = tokio::signal::ctrl_c() => { pressed?; false }
+            };
         }
     }
 
     let link = link.filter(|_| waits);
-    let record = record::read(stack, &key, served(stand_in), link, watch.seconds()).await?;
+    let mut record = record::read(stack, &key, served(stand_in), link, watch.seconds()).await?;
+    record.receipts_file = keep_receipts(project, stack, &key, &name).await?;
     if options.json {
         term::line(&serde_json::to_string_pretty(&record)?);
     } else if !waits {
@@ -227,25 +234,49 @@ fn execution_name(row: &Value) -> Result<String> {
     Ok(id.execution_name(run))
 }
 
-/// The mail that asks, and the link in it.
+/// The latest mail that asks, and the link in it.
 async fn question(stack: &Stack) -> Result<(SentMail, String)> {
     let base = stack.output("ApiUrl")?.to_owned();
     let found = Stack::wait_for(30, || async {
         let mails = stack.gateway().mails().await?;
-        Ok(mails.into_iter().find_map(|mail| analyst::link(&mail, &base).map(|link| (mail, link))))
+        Ok(mails.into_iter().rev().find_map(|mail| analyst::link(&mail, &base).map(|link| (mail, link))))
     })
     .await?;
     found.context("a person should have been asked, but no mail with a link was sent")
 }
 
-/// True when somebody has decided and the execution has ended; false on Ctrl-C.
-async fn wait_for_a_person(watch: &mut Watch, stack: &Stack, execution: &str) -> Result<bool> {
-    show::waiting();
-    tokio::select! {
-        ended = watch.until_ended(stack, execution) => ended.map(|()| true),
-        failed = read_mails_out(stack) => failed,
-        pressed = tokio::signal::ctrl_c() => { pressed?; Ok(false) }
+/// Waits until somebody has decided and the execution has ended; also through further runs, where the person wants the
+/// sources to be asked again.
+async fn until_a_person_has_decided(watch: &mut Watch, stack: &Stack, mut execution: String) -> Result<()> {
+    loop {
+        watch.until_ended(stack, &execution).await?;
+        let Some((id, run)) = IncidentId::from_execution_name(&execution) else { return Ok(()) };
+        let decisions = stack.rows(&format!("incident#{id}"), &format!("decision#{run}#")).await?;
+        if decisions.last().is_none_or(|row| row["choice"] != "look_again") {
+            return Ok(());
+        }
+        execution = id.execution_name(run + 1);
+        let next = execution.as_str();
+        let started = Stack::wait_for(60, || async move { stack.execution(next).await }).await?;
+        started.context("the sources should be asked again, but no further run was started")?;
+        watch.starts_over();
+        if !watch.until_asked_or_ended(stack, &execution).await? {
+            return Ok(());
+        }
+        show::asked_again(&question(stack).await?.1);
     }
+}
+
+/// Puts the receipts where `replay` finds them; `None` where nothing was assessed.
+async fn keep_receipts(project: &Project, stack: &Stack, key: &str, name: &str) -> Result<Option<String>> {
+    let receipts = record::receipts(stack, key).await?;
+    if receipts.is_empty() {
+        return Ok(None);
+    }
+    let file = format!(".local/receipts/{name}.jsonl");
+    std::fs::create_dir_all(project.path(".local/receipts"))?;
+    std::fs::write(project.path(&file), receipts)?;
+    Ok(Some(file))
 }
 
 /// Says what mails come in, so that a person without that mailbox learns the code. Ends only with an error.

@@ -41,6 +41,12 @@ impl Watch {
         self.say("mail", &format!("at the S3 door: {key}"));
     }
 
+    /// Another execution of the same incident is watched from now on.
+    pub fn starts_over(&mut self) {
+        self.seen = 0;
+        self.entered.clear();
+    }
+
     /// The analyst has decided.
     pub fn decided(&self, approver: &str, choice: &str) {
         self.say("review", &format!("{approver} has decided on the page: {choice}"));

@@ -105,30 +105,42 @@ async fn a_provider_that_hangs_costs_its_places_and_nobody_elses_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_failures_in_a_row_open_the_breaker_and_what_was_not_asked_is_not_remembered() {
+async fn five_calls_without_an_answer_open_the_breaker_and_what_was_not_asked_is_not_remembered() {
     let mut desk =
         Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 1 })
             .await;
-    desk.egress.set("a", Does::Answer(10, 500, ""));
+    desk.egress.set("a", Does::Refuse);
     let told = desk.told("one", &addresses(12)).await;
-    assert_eq!(told.iter().filter(|text| *text == "a error(http_500)").count(), 5);
+    assert_eq!(told.iter().filter(|text| *text == "a error(unreachable)").count(), 5);
     assert_eq!(told.iter().filter(|text| *text == "a error(breaker_open)").count(), 7);
     desk.egress = Script::default();
     let told = desk.told("two", &addresses(12)).await;
     assert_eq!(
-        told.iter().filter(|text| *text == "a error(http_500) cached").count(),
+        told.iter().filter(|text| *text == "a error(unreachable) cached").count(),
         5,
         "errors are remembered for a while"
     );
     assert_eq!(told.iter().filter(|text| *text == "a found").count(), 7);
 }
 
+#[tokio::test(start_paused = true)]
+async fn errors_that_come_as_answers_do_not_keep_us_from_asking_on() {
+    let desk =
+        Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 1 })
+            .await;
+    desk.egress.set("a", Does::Answer(10, 500, ""));
+    let told = desk.told("one", &addresses(12)).await;
+    assert!(told.iter().all(|text| text == "a error(http_500)"), "{told:?}");
+}
+
 #[tokio::test]
 async fn a_success_mends_a_line_until_it_is_broken() {
     let manifest = provider("a", "");
     let line = Line::new(&manifest, Key::Unneeded, 1);
-    let outcome =
-        |status| Outcome { outcome: status, ..playbook::lookup::skipped(&manifest, "x", Timestamp::from_millis(0)) };
+    let outcome = |status| Outcome {
+        outcome: status,
+        ..playbook::lookup::skipped(&manifest, "timeout", Timestamp::from_millis(0))
+    };
     let count = |status, times| (0..times).for_each(|_| line.count(&outcome(status)));
     count(Status::Error, BREAKER_FAILURES - 1);
     count(Status::NotFound, 1);

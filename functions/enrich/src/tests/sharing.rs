@@ -198,6 +198,19 @@ async fn a_provider_that_says_429_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_that_ends_in_time_is_waited_for() {
+    let desk =
+        Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 2 })
+            .await;
+    desk.egress.set("a", Does::Limit("1"));
+    let started = Instant::now();
+    let told = desk.told("one", &addresses(6)).await;
+    assert!(told.iter().all(|text| text == "a rate_limited(http_429)"), "{told:?}");
+    assert_eq!(desk.egress.calls("a"), 6);
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_of_somebody_who_died_is_taken_over_when_it_is_over() {
     let desk = Desk::new(vec![provider("a", "")]).await;
     let key = addresses(1)[0].observable.key();
