@@ -11,6 +11,9 @@ use crate::{
 /// Entries past their expiry are found under this `due_kind`.
 pub const DUE_EXPIRY: &str = "ledger-expiry";
 
+/// A commit has at most 100 writes; two are the entry's own.
+const CLAIMS_PER_COMMIT: usize = 90;
+
 /// An entry (`ledger/1`): `ledger#<target>#<observable key>` / `entry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
@@ -144,34 +147,45 @@ async fn drop_claims(
     observable: &Observable,
     goes: impl Fn(&Claim) -> bool,
 ) -> Result<bool, Fault> {
-    for _ in 0..4 {
+    let mut conflicts = 0;
+    while conflicts < 4 {
         let entry_key = LedgerEntry::key(target, observable);
         let Some(row) = rows.get(&entry_key).await? else { return Ok(false) };
         let entry: LedgerEntry = row.read()?;
         let claims = rows.list(&LedgerEntry::partition(target, observable), "claim#").await?;
         let claims = claims.iter().map(Row::read).collect::<Result<Vec<Claim>, Fault>>()?;
-        let (going, staying): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| goes(claim));
-        let unchanged = entry.unchanged();
-        let mut writes: Vec<Write> =
-            going.iter().map(|c| Write::delete(LedgerEntry::claim_key(target, observable, &c.incident_id))).collect();
+        let (mut going, mut staying): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| goes(claim));
+        // What does not fit into one commit goes with the next; until then the entry stays.
+        let later = going.split_off(going.len().min(CLAIMS_PER_COMMIT));
+        let is_last = later.is_empty();
+        staying.extend(later);
         let leaves = staying.is_empty() && !entry.pre_existing;
-        match staying.iter().map(|claim| claim.expires_at).max() {
-            Some(latest) => {
-                let revision = entry.revision.saturating_add(1);
-                let entry = LedgerEntry { expires_at: latest, due_at: Some(latest), revision, ..entry };
-                writes.push(Write::put(entry_key, &entry)?.only_if(unchanged));
-                writes.push(Write::put(LedgerEntry::member_key(target, observable), &entry)?);
-            }
-            None => {
-                writes.push(Write::delete(entry_key).only_if(unchanged));
-                writes.push(Write::delete(LedgerEntry::member_key(target, observable)));
-            }
-        }
-        if rows.commit(&writes).await? == Commit::Done {
+        if rows.commit(&dropping(target, &entry, &going, &staying)?).await? == Commit::Conflict {
+            conflicts += 1;
+        } else if is_last {
             return Ok(leaves);
         }
     }
     Err(Fault::Throttled(format!("the ledger entry of {observable} at {target} keeps changing")))
+}
+
+/// Deletes the claims that go; the entry stays with those that stay, and leaves when there are none.
+fn dropping(target: &str, entry: &LedgerEntry, going: &[Claim], staying: &[Claim]) -> Result<Vec<Write>, Fault> {
+    let observable = &entry.observable;
+    let entry_key = LedgerEntry::key(target, observable);
+    let member_key = LedgerEntry::member_key(target, observable);
+    let mut writes: Vec<Write> =
+        going.iter().map(|c| Write::delete(LedgerEntry::claim_key(target, observable, &c.incident_id))).collect();
+    if let Some(latest) = staying.iter().map(|claim| claim.expires_at).max() {
+        let revision = entry.revision.saturating_add(1);
+        let kept = LedgerEntry { expires_at: latest, due_at: Some(latest), revision, ..entry.clone() };
+        writes.push(Write::put(entry_key, &kept)?.only_if(entry.unchanged()));
+        writes.push(Write::put(member_key, &kept)?);
+    } else {
+        writes.push(Write::delete(entry_key).only_if(entry.unchanged()));
+        writes.push(Write::delete(member_key));
+    }
+    Ok(writes)
 }
 
 /// The entries of a list that are active now, sorted. Expired ones are left out even before `sweep` has come by.
@@ -238,6 +252,16 @@ mod tests {
         assert_eq!(listed(&rows, now()).await, 1);
         assert!(release(&rows, TARGET, &evil(), &incident("one")).await.unwrap());
         assert!(!release(&rows, TARGET, &evil(), &incident("one")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn hundreds_of_claims_expire_together() {
+        let rows = MemoryRows::default();
+        for number in 0..205 {
+            claim_for(&rows, &number.to_string(), 24).await;
+        }
+        assert!(expire(&rows, TARGET, &evil(), now().plus_hours(24)).await.unwrap());
+        assert!(rows.all().is_empty());
     }
 
     #[tokio::test]

@@ -114,7 +114,7 @@ pub struct Enrich {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuardPolicy {
-    /// Whether 192.0.2.0/24, 2001:db8::/32, `.example` and the like may be judged and written. Only for the demo.
+    /// Whether `192.0.2.0/24`, `2001:db8::/32`, `.example` and the like may be judged and written. Only for the demo.
     #[serde(default)]
     pub documentation_ranges: DocumentationRanges,
 }

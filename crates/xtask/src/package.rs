@@ -1,6 +1,6 @@
 //! `cargo xtask package`: release builds for AWS in `dist/<function>/bootstrap`.
 
-use std::path::Path;
+use std::{io::IsTerminal, path::Path};
 
 use anyhow::{Context, Result, bail};
 use object::{
@@ -30,9 +30,12 @@ pub fn functions(project: &Project, architecture: Architecture) -> Result<()> {
     let packages: Vec<&str> = functions.iter().flat_map(|name| ["--package", name]).collect();
     let native = if cfg!(target_arch = "x86_64") { Architecture::X86 } else { Architecture::Arm };
     let from = if architecture == native {
-        process::run(
-            process::cargo(project.root()).args(["build", "--release", "--locked", "--bins"]).args(&packages),
-        )?;
+        let mut build = process::cargo(project.root());
+        build.args(["build", "--release", "--locked", "--bins"]).args(&packages);
+        if !std::io::stderr().is_terminal() {
+            build.arg("--quiet");
+        }
+        process::run(&mut build)?;
         build::target_folder(project)?.join("release")
     } else {
         cross(project, architecture, &packages)?

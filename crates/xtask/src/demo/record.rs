@@ -58,6 +58,8 @@ pub struct Record {
     pub served_as: Vec<ServedAs>,
     /// The local page that asks; null where nobody is asked any more.
     pub review_link: Option<String>,
+    /// Where the receipts of all verdicts were put, for `cargo xtask replay`; relative to the project.
+    pub receipts_file: Option<String>,
     /// True: providers were played by a local stand-in.
     pub answers_are_recorded: bool,
     /// Seconds from the mail at the door to the end of what is recorded here.
@@ -219,9 +221,20 @@ pub async fn read(
             .unwrap_or_default(),
         served_as,
         review_link: link,
+        receipts_file: None,
         answers_are_recorded: true,
         seconds: (seconds * 10.0).round() / 10.0,
     })
+}
+
+/// The receipts of all verdicts, one a line; empty where nothing was assessed.
+pub async fn receipts(stack: &Stack, key: &str) -> Result<Vec<u8>> {
+    let Some(row) = stack.incident_of(key).await? else { return Ok(vec![]) };
+    let documents = Documents::read(stack, &row).await?;
+    match documents.assessment.as_ref().map(|assessment| &assessment.receipts) {
+        Some(receipts) => stack.document(receipts).await,
+        None => Ok(vec![]),
+    }
 }
 
 fn observables(assessment: &Assessment, outcomes: &BTreeMap<String, Vec<Outcome>>) -> Vec<ObservableRecord> {

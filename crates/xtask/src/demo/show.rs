@@ -35,6 +35,11 @@ pub fn waiting() {
     term::line("every mail that comes in is shown here. Waiting for the decision; Ctrl-C leaves the stack up.\n");
 }
 
+/// When the sources were asked again, and a person too.
+pub fn asked_again(link: &str) {
+    term::line(&format!("\n{}  {link}\n", term::bold("Asked again")));
+}
+
 /// A mail that came in while a person is awaited.
 pub fn new_mail(mail: &SentMail) {
     let to = mail.to.join(", ");
@@ -72,6 +77,9 @@ pub fn ending(record: &Record, was_asked: bool) {
         "\nDone {:.1} s after the mail came in. The sources' answers were recorded ones.",
         record.seconds
     ));
+    if let Some(file) = &record.receipts_file {
+        term::line(&format!("How each verdict was reached: cargo xtask replay {file} --explain"));
+    }
 }
 
 fn findings(record: &Record) {

@@ -1,5 +1,7 @@
 //! The emulator's doors, asked directly: its AWS APIs and its own, without the cost of a command line for each call.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use data_encoding::BASE64;
 use reqwest::{Method, Response};
@@ -41,7 +43,11 @@ impl Gateway {
     pub fn new(url: &str, access_key: &str) -> Result<Self> {
         // The client asks for a provider when it is built, although nothing here uses TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_mins(1))
+            .build()?;
         Ok(Self { http, url: url.to_owned(), access_key: access_key.to_owned() })
     }
 
