@@ -164,7 +164,7 @@ impl Brief {
             deadline_short: short_moment(round.deadline, now),
             left: ahead(round.deadline.ms_since(now)),
             if_nobody: if round.last {
-                "nothing is enforced, and the incident stays open as undecided."
+                "nothing is enforced, and the incident is closed as undecided."
             } else {
                 "nothing is enforced, and the next level is asked."
             },

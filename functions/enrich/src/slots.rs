@@ -9,7 +9,7 @@ use playbook::{
     ports::Clock,
 };
 use tokio::time::sleep;
-use tracing::debug;
+use tracing::error;
 
 use crate::{
     asking::{Asking, CALL_MIN},
@@ -66,7 +66,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G
             match page {
                 Ok(page) => known.extend(page),
                 Err(fault) => {
-                    debug!(fault = fault.name(), "quotas could not be read");
+                    error!(fault = fault.name(), "no limited provider is asked, quotas could not be read: {fault}");
                     return None;
                 }
             }
@@ -159,7 +159,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'_, V, Q, C, G
                 Ok(Swapped::Changed(_)) if self.time_left() >= CALL_MIN => {}
                 Ok(Swapped::Changed(_)) => return false,
                 Err(fault) => {
-                    debug!(provider.id = %line.manifest.id, fault = fault.name(), "quota could not be written");
+                    error!(provider.id = %line.manifest.id, fault = fault.name(), "quota could not be written: {fault}");
                     return false;
                 }
             }

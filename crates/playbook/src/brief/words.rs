@@ -103,13 +103,15 @@ pub fn conclusion(verdict: &Verdict) -> String {
 
 /// What a provider said or failed to say.
 pub fn says(said: &Said) -> String {
+    let is_reduced = said.reason.as_deref() == Some("reduced");
+    let asked = if is_reduced { ", asked without user, query and fragment" } else { "" };
     let reason = said.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", hostile(reason, 120)));
     match said.outcome.as_str() {
         "found" => match &said.verdict {
-            Some(verdict) => format!("says {}", hostile(verdict, 40)),
-            None => "knows it, has no opinion".to_owned(),
+            Some(verdict) => format!("says {}{asked}", hostile(verdict, 40)),
+            None => format!("knows it, has no opinion{asked}"),
         },
-        "not_found" => "does not know it".to_owned(),
+        "not_found" => format!("does not know it{asked}"),
         "error" => format!("failed{reason}"),
         "rate_limited" => format!("over its limit{reason}"),
         "skipped" => format!("not asked{reason}"),

@@ -73,6 +73,7 @@ const CHECKS: &[Check] = &[
     ("sources", sources::check),
     ("configuration", configuration),
     ("dependencies", dependencies::check),
+    ("advisories", tools::advisories),
     ("format", tools::format),
     ("template", tools::template),
     ("state machine: asl-validator", tools::asl_validator),

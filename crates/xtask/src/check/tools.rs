@@ -15,6 +15,14 @@ pub fn format(project: &Project) -> Outcome {
     }
 }
 
+/// Known weaknesses of dependencies, where cargo-deny is installed; the other rules are ours (`dependencies`).
+pub fn advisories(project: &Project) -> Outcome {
+    if !process::is_installed("cargo-deny") {
+        return Outcome::skipped("cargo-deny is not installed (cargo install --locked cargo-deny)");
+    }
+    Outcome::of_run(process::output(process::cargo(project.root()).args(["deny", "check", "advisories"])))
+}
+
 /// Clippy, pedantic, on everything.
 pub fn lints(project: &Project) -> Outcome {
     let words = [
