@@ -265,7 +265,11 @@ fn offers(assessment: &Assessment) -> Vec<Offer> {
         let tick = tick(&entry.observable.key());
         let act = format!(
             "{} on {} for {}, until {}",
-            if entry.act == "enforce" { "block".to_owned() } else { hostile(&entry.act, 40) },
+            if ["enforce", "offer"].contains(&entry.act.as_str()) {
+                "block".to_owned()
+            } else {
+                hostile(&entry.act, 40)
+            },
             hostile(&entry.target, 80),
             words::hours(entry.lifetime_hours),
             moment(entry.expires_at)

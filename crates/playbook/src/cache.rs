@@ -6,7 +6,7 @@
 //!
 //! | item | `pk` | attributes |
 //! |---|---|---|
-//! | outcomes | observable key, `ipv4-addr#192.0.2.7` | per provider one **top-level** attribute whose name is literally `outcomes.<provider>` and whose value is the [`Outcome`](crate::outcome::Outcome) as a map; `ttl` |
+//! | outcomes | observable key, `ipv4-addr#192.0.2.7` | per provider one **top-level** attribute whose name is literally `outcomes.<provider>` and whose value is the [`Outcome`] as a map; `ttl` |
 //! | lease | `lease#<observable key>` | `owner`, `until` (RFC 3339), `left` (list of outcomes, absent while it runs), `ttl` |
 //!
 //! The attribute's name holds the dot, behind an alias (`#p0 = "outcomes.urlhaus"`): a member of a map can only be set

@@ -20,7 +20,7 @@ pub struct Entry {
     pub observable: Observable,
     /// Where: the target's id.
     pub target: String,
-    /// `enforce`, `detect` or `record`.
+    /// `enforce`, or `offer`: enforced only when a person ticks it.
     pub act: String,
     /// How long it stays after it is written.
     pub lifetime_hours: u32,
@@ -75,7 +75,7 @@ impl Plan {
                 entries.push(Entry {
                     observable: observable.clone(),
                     target: target.id.clone(),
-                    act: "enforce".to_owned(),
+                    act: if enforces { "enforce" } else { "offer" }.to_owned(),
                     lifetime_hours,
                     expires_at: now.plus_hours(i64::from(lifetime_hours)),
                     ticked: enforces && refused.is_none(),

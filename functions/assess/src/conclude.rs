@@ -99,3 +99,76 @@ pub fn said(outcomes: &[Outcome]) -> Vec<Said> {
     said.sort_by(|(a_rank, a), (b_rank, b)| a_rank.cmp(b_rank).then_with(|| a.provider.cmp(&b.provider)));
     said.into_iter().map(|(_, line)| line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ioc::{Observable, ObservableType};
+    use playbook::{
+        incident::Sighted,
+        verdict::{Coverage, Sums},
+    };
+
+    use super::*;
+
+    fn assessed(verdict: Judgement, reason: Option<Reason>, guarded: bool) -> Assessed {
+        let observable = Observable::parse(ObservableType::DomainName, "evil.example").unwrap();
+        Assessed {
+            sighted: Sighted { observable, places: vec![], withheld: None },
+            conclusion: Verdict {
+                verdict,
+                reason,
+                degraded: reason == Some(Reason::Degraded),
+                confidence: 0,
+                coverage: Coverage::default(),
+                rule: 6,
+                sums: Sums::default(),
+                opinions: vec![],
+                failed: vec![],
+            },
+            evidence: vec![],
+            guarded: guarded.then(|| "own domain".to_owned()),
+        }
+    }
+
+    fn check(kind: Kind, severity: Severity, incomplete: bool, observables: &[Assessed], expected: Route) {
+        assert_eq!(route(kind, severity, observables, incomplete), expected, "{observables:?}");
+    }
+
+    #[test]
+    fn the_first_route_that_any_observable_calls_for_wins() {
+        use Judgement::{Benign, Malicious, Suspicious, Unknown};
+        let silent = || assessed(Unknown, Some(Reason::NotFound), false);
+        let down = || assessed(Unknown, Some(Reason::Degraded), false);
+        let watched = || assessed(Suspicious, None, false);
+        let (mail, alert, low, high) = (Kind::Mail, Kind::Alert, Severity::Low, Severity::High);
+        check(mail, low, false, &[], Route::Benign);
+        check(mail, low, false, &[silent(), assessed(Benign, None, false)], Route::Benign);
+        check(mail, low, false, &[silent(), watched()], Route::Watch);
+        check(mail, low, false, &[watched(), down()], Route::NeedsData);
+        check(mail, low, false, &[down(), assessed(Malicious, None, false)], Route::Review);
+        check(mail, low, false, &[assessed(Suspicious, Some(Reason::Contradiction), false)], Route::Review);
+        check(mail, low, false, &[assessed(Suspicious, None, true)], Route::Review);
+        check(alert, low, false, &[down()], Route::Provisional);
+        check(alert, low, false, &[down(), watched()], Route::Watch);
+        check(alert, high, false, &[down()], Route::NeedsData);
+        check(alert, Severity::Critical, false, &[silent()], Route::Review);
+        check(mail, low, false, &[assessed(Unknown, Some(Reason::LowCoverage), false)], Route::NeedsData);
+        check(mail, low, false, &[assessed(Unknown, Some(Reason::WeakEvidence), false)], Route::Benign);
+    }
+
+    #[test]
+    fn evidence_that_was_not_read_completely_is_never_harmless() {
+        check(Kind::Mail, Severity::Low, true, &[], Route::NeedsData);
+        check(Kind::Feed, Severity::Low, true, &[], Route::Provisional);
+    }
+
+    #[test]
+    fn severity_is_the_higher_of_verdicts_and_source_with_both_terms() {
+        let verdict = assessed(Judgement::Suspicious, None, false).conclusion;
+        assert_eq!(
+            severity(Severity::Low, [&verdict].into_iter()),
+            (Severity::Medium, vec!["verdicts: medium".to_owned(), "source: low".to_owned()])
+        );
+        assert_eq!(severity(Severity::Critical, [&verdict].into_iter()).0, Severity::Critical);
+    }
+}

@@ -195,3 +195,40 @@ async fn assessment(evidence: &impl Evidence, rows: &impl Rows, input: &Input) -
     let bytes = evidence.fetch(&document).await?;
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Fault::Rejected(format!("assessment cannot be read: {e}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(route: &str, choice: Option<Choice>, expected: (IncidentStatus, &str)) {
+        let assessment: Assessment = playbook::brief::sample::assessment().unwrap();
+        let decision = choice.map(|choice| Decision {
+            schema: Decision::SCHEMA.to_owned(),
+            choice,
+            last: true,
+            by: "ana@soc.example".to_owned(),
+            authenticated_by: "mailbox".to_owned(),
+            at: Timestamp::from_millis(0),
+            from: String::new(),
+            reason: String::new(),
+            shown_digest: String::new(),
+            plan_digest: String::new(),
+            indicators: vec![],
+        });
+        assert_eq!(ending(Some(route), Some(&assessment), decision.as_ref()), expected, "{route} {choice:?}");
+    }
+
+    #[test]
+    fn how_it_ended_is_one_word_and_the_decision_comes_before_the_route() {
+        use IncidentStatus::{Closed, Open, Provisional};
+        check("benign", None, (Closed, "not_malicious"));
+        check("watch", None, (Closed, "watched"));
+        check("provisional", None, (Provisional, "provisional"));
+        check("review", Some(Choice::Approved), (Closed, "enforced"));
+        check("review", Some(Choice::Rejected), (Closed, "false_positive"));
+        check("review", Some(Choice::TimedOut), (Closed, "timed_out"));
+        check("needs-data", Some(Choice::Acknowledged), (Closed, "acknowledged"));
+        check("needs-data", Some(Choice::LookAgain), (Open, "look_again"));
+        assert_eq!(ending(None, None, None), (Closed, "no_observables"));
+    }
+}

@@ -57,3 +57,54 @@ pub async fn run(queue: &impl Queue, clock: &impl Clock, event: S3Event) -> Resu
 fn received_at(event_millis: i64, clock: &impl Clock) -> Timestamp {
     if event_millis > 0 { Timestamp::from_millis(event_millis) } else { clock.now() }
 }
+
+#[cfg(test)]
+mod tests {
+    use playbook::fakes::{MemoryQueue, StoppedClock};
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(objects: &[serde_json::Value]) -> S3Event {
+        let records: Vec<_> = objects
+            .iter()
+            .map(|object| {
+                json!({
+                    "eventVersion": "2.1", "eventSource": "aws:s3", "eventTime": "2026-11-24T05:00:00.000Z",
+                    "userIdentity": {}, "requestParameters": {}, "responseElements": {},
+                    "s3": {"bucket": {"name": "evidence", "ownerIdentity": {}}, "object": object}
+                })
+            })
+            .collect();
+        serde_json::from_value(json!({ "Records": records })).unwrap()
+    }
+
+    async fn receive(objects: &[serde_json::Value]) -> Result<Vec<Intake>, Fault> {
+        let queue = MemoryQueue::default();
+        run(&queue, &StoppedClock::at(Timestamp::from_millis(0)), event(objects)).await?;
+        let messages = queue.messages.borrow();
+        Ok(messages.iter().map(|body| serde_json::from_str(body).unwrap()).collect())
+    }
+
+    #[tokio::test]
+    async fn a_stored_mail_becomes_one_message_that_names_its_version() {
+        let stored = json!({"key": "mail/a+b%20c.eml", "size": 12, "versionId": "v1"});
+        let messages = receive(&[stored.clone(), stored]).await.unwrap();
+        assert_eq!(messages.len(), 2);
+        assert_eq!(messages[0], messages[1], "a redelivery says the same");
+        assert_eq!(messages[0].native_id, "evidence/mail/a b c.eml/v1");
+        assert_eq!(messages[0].received_at.to_string(), "2026-11-24T05:00:00.000Z");
+    }
+
+    #[tokio::test]
+    async fn two_mails_under_one_key_are_two_pieces_of_work() {
+        let versions = [json!({"key": "mail/a", "eTag": "x"}), json!({"key": "mail/a", "eTag": "y"})];
+        let messages = receive(&versions).await.unwrap();
+        assert_ne!(messages[0].native_id, messages[1].native_id);
+    }
+
+    #[tokio::test]
+    async fn an_event_without_an_object_is_rejected() {
+        assert!(matches!(receive(&[json!({"key": ""})]).await, Err(Fault::Rejected(_))));
+    }
+}

@@ -7,6 +7,7 @@ use playbook::{
     assessment::{Assessment, Said},
     incident::{Enrichment, Incident, Pointer, Run},
     outcome::Outcome,
+    plan::Entry,
     verdict::Coverage,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -121,11 +122,11 @@ pub struct PlanRecord {
     pub value: String,
     /// The target.
     pub target: String,
-    /// `enforce`, `detect` or `record`.
+    /// `enforce`, or `offer`: enforced only when a person ticks it.
     pub act: String,
     /// When it leaves.
     pub expires_at: String,
-    /// Why it is not written whatever is approved.
+    /// Why it is not written: whatever is approved, or because nobody ticked it.
     pub refused: Option<String>,
     /// Whether approval takes it.
     pub ticked: bool,
@@ -212,7 +213,7 @@ pub async fn read(
         failure: incident.failure.clone().or_else(|| execution.and_then(|e| e.failure)),
         severity: assessment.map(|a| a.severity.as_str().to_owned()),
         observables: assessment.map(|a| observables(a, &documents.outcomes)).unwrap_or_default(),
-        plan: assessment.map(plan).unwrap_or_default(),
+        plan: assessment.map(|a| plan(a, decision.as_ref())).unwrap_or_default(),
         lists,
         mails: stack.gateway().mails().await?.iter().flat_map(mails).collect(),
         failed: assessment.map(|a| a.failed.clone()).unwrap_or_default(),
@@ -286,7 +287,15 @@ fn said(said: &Said) -> OutcomeRecord {
     }
 }
 
-fn plan(assessment: &Assessment) -> Vec<PlanRecord> {
+fn plan(assessment: &Assessment, decision: Option<&Value>) -> Vec<PlanRecord> {
+    let approved: Option<Vec<&str>> = decision
+        .filter(|row| row["choice"] == "approved")
+        .map(|row| row["indicators"].as_array().into_iter().flatten().filter_map(Value::as_str).collect());
+    let unticked = |entry: &Entry| {
+        let is_left_out = approved.as_ref().is_some_and(|keys| !keys.contains(&entry.observable.key().as_str()));
+        is_left_out.then(|| "not ticked".to_owned())
+    };
+
     let entries = assessment.plan.entries.iter();
     entries
         .map(|entry| PlanRecord {
@@ -295,7 +304,7 @@ fn plan(assessment: &Assessment) -> Vec<PlanRecord> {
             target: entry.target.clone(),
             act: entry.act.clone(),
             expires_at: entry.expires_at.to_string(),
-            refused: entry.refused.clone(),
+            refused: entry.refused.clone().or_else(|| unticked(entry)),
             ticked: entry.ticked,
         })
         .collect()
