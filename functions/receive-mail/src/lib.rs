@@ -24,7 +24,7 @@ pub async fn run(queue: &impl Queue, clock: &impl Clock, event: S3Event) -> Resu
     for record in event.records {
         let bucket = record.s3.bucket.name.unwrap_or_default();
         let object = record.s3.object;
-        let key = object.url_decoded_key.or(object.key).unwrap_or_default();
+        let key = decoded(&object.key.unwrap_or_default())?;
         if bucket.is_empty() || key.is_empty() {
             return Err(Fault::Rejected("the event names no object".to_owned()));
         }
@@ -52,6 +52,13 @@ pub async fn run(queue: &impl Queue, clock: &impl Clock, event: S3Event) -> Resu
     }
     info!(count = received, "received mails");
     Ok(Output { received })
+}
+
+/// S3 spells keys in events like a form: `+` for a space, percent for the rest.
+fn decoded(key: &str) -> Result<String, Fault> {
+    let spaced = key.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+    decoded.map(Into::into).map_err(|_| Fault::Rejected("the object's key is not UTF-8".to_owned()))
 }
 
 fn received_at(event_millis: i64, clock: &impl Clock) -> Timestamp {

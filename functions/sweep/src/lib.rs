@@ -145,3 +145,89 @@ async fn expire(evidence: &impl Evidence, rows: &impl Rows, row: &Row, now: Time
     served::render(rows, evidence, entry.observable.kind(), now).await?;
     Ok(left)
 }
+
+#[cfg(test)]
+mod tests {
+    use playbook::{
+        decision::Question,
+        fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
+        rows::Write,
+    };
+
+    use super::*;
+
+    struct World {
+        rows: MemoryRows,
+        evidence: MemoryEvidence,
+        machines: MemoryMachines,
+        outbox: MemoryOutbox,
+        clock: StoppedClock,
+        round: Round,
+    }
+
+    /// An open round of the sample incident, an hour before its deadline.
+    async fn world() -> World {
+        let assessment = playbook::brief::sample::assessment().unwrap();
+        let round = playbook::brief::sample::round(&assessment, Question::ApprovePlan).unwrap();
+        let (rows, evidence) = (MemoryRows::default(), MemoryEvidence::default());
+        let json = serde_json::to_vec(&assessment).unwrap();
+        let document = evidence.store("assessment.json", "application/json", &json).await.unwrap();
+        let run = Run { schema: Run::SCHEMA.to_owned(), extraction: None, assessment: Some(document) };
+        let (id, number) = (&round.incident_id, round.run);
+        let writes = [
+            Write::put(Run::key(id, number), &run).unwrap(),
+            Write::put(Round::key(id, number, round.round), &round).unwrap(),
+        ];
+        assert_eq!(rows.commit(&writes).await.unwrap(), Commit::Done);
+        let clock = StoppedClock::at(round.deadline.plus_minutes(-1));
+        World { rows, evidence, machines: MemoryMachines::default(), outbox: MemoryOutbox::default(), clock, round }
+    }
+
+    async fn sweep(world: &World) -> Output {
+        let (clock, entropy) = (&world.clock, &CountingEntropy::default());
+        run(&world.evidence, &world.rows, &world.machines, &world.outbox, (clock, entropy), Input {}).await.unwrap()
+    }
+
+    async fn decision(world: &World) -> Option<Decision> {
+        let round = &world.round;
+        Decision::load(&world.rows, &round.incident_id, round.run, round.round).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_round_ends_at_its_deadline_and_not_before() {
+        let world = world().await;
+        assert_eq!(sweep(&world).await, Output::default());
+        world.clock.advance_minutes(1);
+        assert_eq!(sweep(&world).await, Output { ended: 1, woken: 1, ..Output::default() });
+        let decision = decision(&world).await.unwrap();
+        assert_eq!((decision.choice, decision.last), (Choice::TimedOut, world.round.last));
+        assert!(decision.indicators.is_empty(), "a time-out approves nothing");
+        assert_eq!(world.outbox.mails.borrow().len(), world.round.asked.len());
+        assert_eq!(sweep(&world).await, Output::default(), "nobody is told or woken twice");
+        assert_eq!(world.machines.woken.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_decision_in_the_last_moment_stands_and_its_execution_is_woken() {
+        let world = world().await;
+        let decided = Decision {
+            schema: Decision::SCHEMA.to_owned(),
+            choice: Choice::Approved,
+            last: false,
+            by: "ana@soc.example".to_owned(),
+            authenticated_by: "mailbox".to_owned(),
+            at: world.clock.now(),
+            from: String::new(),
+            reason: "seen".to_owned(),
+            shown_digest: world.round.shown_digest.clone(),
+            plan_digest: world.round.plan_digest.clone(),
+            indicators: vec![],
+        };
+        let writes = decided.writes(&world.round, world.clock.now()).unwrap();
+        assert_eq!(world.rows.commit(&writes).await.unwrap(), Commit::Done);
+        world.clock.advance_minutes(5);
+        assert_eq!(sweep(&world).await, Output { woken: 1, ..Output::default() });
+        assert_eq!(decision(&world).await.unwrap().choice, Choice::Approved);
+        assert!(world.outbox.mails.borrow().is_empty());
+    }
+}

@@ -76,3 +76,66 @@ async fn reserve(rows: &impl Rows, cap: usize, wanted: usize, now: Timestamp) ->
     }
     Err(Fault::Throttled("this hour's count of new entries keeps changing".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use ioc::{Observable, ObservableType};
+    use playbook::{IncidentId, fakes::MemoryRows, ledger::Claim};
+
+    use super::*;
+
+    const CAPS: Caps = Caps { per_incident: 50, per_hour: 4, per_list: 3 };
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000)
+    }
+
+    fn entry(kind: ObservableType, value: &str) -> Entry {
+        Entry {
+            observable: Observable::parse(kind, value).unwrap(),
+            target: "served-list".to_owned(),
+            act: "enforce".to_owned(),
+            lifetime_hours: 24,
+            expires_at: now().plus_hours(24),
+            ticked: true,
+            refused: None,
+        }
+    }
+
+    fn domains(numbers: std::ops::Range<u32>) -> Vec<Entry> {
+        numbers.map(|n| entry(ObservableType::DomainName, &format!("e{n}.example"))).collect()
+    }
+
+    async fn write(rows: &MemoryRows, entries: &[Entry], at: Timestamp) -> (usize, Vec<String>) {
+        let (admitted, over) = admit(rows, &CAPS, entries.iter().collect(), at).await.unwrap();
+        let claim = Claim {
+            incident_id: IncidentId::of("t", "s", "n"),
+            expires_at: now().plus_hours(24),
+            approved_by: String::new(),
+        };
+        for entry in &admitted {
+            ledger::claim(rows, &entry.target, &entry.observable, &claim, at).await.unwrap();
+        }
+        (admitted.len(), over.into_iter().map(|(_, reason)| reason).collect())
+    }
+
+    #[tokio::test]
+    async fn a_list_takes_no_more_than_its_cap_and_what_is_in_it_is_not_new() {
+        let rows = MemoryRows::default();
+        assert_eq!(write(&rows, &domains(0..5), now()).await.0, 3);
+        assert_eq!(write(&rows, &domains(0..3), now()).await, (3, vec![]));
+        let over = write(&rows, &domains(3..4), now()).await;
+        assert_eq!(over, (0, vec!["over the cap of 3 entries a list".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn an_hour_takes_no_more_than_its_cap_over_all_lists() {
+        let rows = MemoryRows::default();
+        assert_eq!(write(&rows, &domains(0..3), now()).await.0, 3);
+        let addresses =
+            [entry(ObservableType::Ipv4Addr, "203.0.113.1"), entry(ObservableType::Ipv4Addr, "203.0.113.2")];
+        let (written, over) = write(&rows, &addresses, now()).await;
+        assert_eq!((written, over), (1, vec!["over the cap of 4 new entries an hour".to_owned()]));
+        assert_eq!(write(&rows, &addresses, now().plus_hours(1)).await, (2, vec![]));
+    }
+}
