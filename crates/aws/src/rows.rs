@@ -110,7 +110,7 @@ impl DynamoRows {
                 }
             }
         };
-        own::judge_one(write, old, id.as_deref())
+        Ok(own::judge_one(old.as_ref(), id.as_deref()))
     }
 
     async fn commit_all(&self, writes: &[Write]) -> Result<Commit, Fault> {
@@ -121,7 +121,7 @@ impl DynamoRows {
             Ok(_) => Ok(Commit::Done),
             Err(error) => match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                    own::judge_all(writes, cancelled.cancellation_reasons())
+                    own::judge_all(cancelled.cancellation_reasons())
                 }
                 _ => Err(fault("dynamodb TransactWriteItems", &error)),
             },

@@ -9,7 +9,8 @@ use crate::{
     manifest::Manifest,
     policy::{DEMO_ACCOUNT, Policy},
     ports::Evidence,
-    target::Target,
+    served,
+    target::{Target, TargetKind},
 };
 
 /// Everything that authors edit, compiled (`bundle/1`).
@@ -67,6 +68,15 @@ impl Bundle {
         }
         for target in self.policy.enforce.targets.keys().filter(|id| !self.targets.contains_key(*id)) {
             faults.push(format!("policy: enforce.targets: there is no target {target:?}"));
+        }
+        for target in self.targets.values() {
+            if target.kind == TargetKind::ServedList && target.id != served::TARGET {
+                faults.push(format!(
+                    "target {:?}: the lists that we serve ourselves are {:?}",
+                    target.id,
+                    served::TARGET
+                ));
+            }
         }
         faults
     }

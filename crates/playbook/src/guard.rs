@@ -71,7 +71,12 @@ impl<'a> Guard<'a> {
         {
             return Some(Guarded { withheld: Withheld::Own, reason: format!("own domain {}", ioc::defang_text(zone)) });
         }
-        if self.hosts.iter().any(|host| host == domain) {
+        let is_above = |name: &str| is_whole && ioc::guard::is_within(name, domain);
+        if self.policy.own.domains.iter().any(|zone| is_above(&canonical(zone))) {
+            let reason = "one of our own domains lies below it".to_owned();
+            return Some(Guarded { withheld: Withheld::Own, reason });
+        }
+        if self.hosts.iter().any(|host| host == domain || is_above(host)) {
             return Some(Guarded {
                 withheld: Withheld::Infrastructure,
                 reason: "a host that the playbook itself uses".to_owned(),
@@ -135,6 +140,7 @@ mod tests {
         check(DomainName, "github.io", AsPublic, Some("public suffix"));
         check(DomainName, "evil.example", Reserved, Some("special-use"));
         check(DomainName, "api.abuseipdb.com", AsPublic, Some("playbook itself"));
+        check(DomainName, "abuseipdb.com", AsPublic, Some("playbook itself"));
         check(Url, "https://portal.corp.example/login", AsPublic, Some("own domain"));
         check(Url, "https://10.0.0.1/x", AsPublic, Some("private"));
         check(Url, "http://intranet/x", AsPublic, Some("no public name"));

@@ -155,6 +155,20 @@ pub struct Run {
     /// The assessment document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assessment: Option<EvidenceRef>,
+    /// What was approved and yet not written, each with its reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+}
+
+/// An entry that was approved and yet not written: guarded, or over a cap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// `Observable::key`.
+    pub observable: String,
+    /// The target's id.
+    pub target: String,
+    /// Why.
+    pub reason: String,
 }
 
 impl Run {

@@ -50,7 +50,7 @@ pub struct Own {
 pub struct Review {
     /// Asked one after the other; each level is a list of single persons' addresses.
     pub levels: Vec<Level>,
-    /// Minutes a level has, by severity; 1–10,080.
+    /// Minutes a level has, by severity; 1–8,640.
     pub deadline_minutes: BTreeMap<Severity, u32>,
 }
 
@@ -158,6 +158,16 @@ impl Policy {
                 faults.push(format!("own.domains: {error}"));
             }
         }
+        for network in &self.own.networks {
+            let is_too_wide = network.prefix_len() < if network.addr().is_ipv4() { 8 } else { 16 };
+            if is_too_wide {
+                faults
+                    .push(format!("own.networks: {network} would withhold too much; at least /8 (IPv4) or /16 (IPv6)"));
+            }
+        }
+        for kind in ObservableType::ALL.into_iter().filter(|kind| !self.required.contains_key(kind)) {
+            faults.push(format!("required.{kind}: missing; an empty list says that no source is required"));
+        }
         self.review_faults(&mut faults);
         for (kind, hours) in &self.enforce.lifetime_hours {
             if !(1..=8760).contains(hours) {
@@ -195,8 +205,9 @@ impl Policy {
         for severity in [Severity::Low, Severity::Medium, Severity::High, Severity::Critical] {
             match self.review.deadline_minutes.get(&severity) {
                 None => faults.push(format!("review.deadline_minutes.{}: missing", severity.as_str())),
-                Some(minutes) if !(1..=10_080).contains(minutes) => {
-                    faults.push(format!("review.deadline_minutes.{}: not within 1 and 10080", severity.as_str()));
+                // Below the seven days after which the machine itself stops waiting.
+                Some(minutes) if !(1..=8_640).contains(minutes) => {
+                    faults.push(format!("review.deadline_minutes.{}: not within 1 and 8640", severity.as_str()));
                 }
                 Some(_) => {}
             }
@@ -226,5 +237,44 @@ impl Policy {
     #[must_use]
     pub fn deadline_minutes(&self, severity: Severity) -> u32 {
         self.review.deadline_minutes.get(&severity).copied().unwrap_or(60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(from: &str, to: &str, expected: &str) {
+        let shipped = include_str!("../../../playbook/policy.yaml");
+        assert!(shipped.contains(from), "{from}");
+        let policy: Policy = serde_saphyr::from_str(&shipped.replacen(from, to, 1)).unwrap();
+        let faults = policy.faults();
+        assert!(faults.iter().any(|fault| fault.contains(expected)), "{to}: {faults:?}");
+    }
+
+    #[test]
+    fn the_shipped_policy_has_no_fault_and_opens_no_door() {
+        let policy: Policy = serde_saphyr::from_str(include_str!("../../../playbook/policy.yaml")).unwrap();
+        assert_eq!(policy.faults(), Vec::<String>::new());
+        assert!(policy.open_doors().is_empty());
+    }
+
+    #[test]
+    fn what_would_fail_in_silence_is_a_fault() {
+        check("  url: [threatfox, urlhaus]\n", "", "required.url: missing");
+        check("networks: []", "networks: [0.0.0.0/0]", "would withhold too much");
+        check("critical: 15", "critical: 10080", "review.deadline_minutes.critical");
+        check("[analyst@corp.example]", "[]", "nobody is named");
+        check("[analyst@corp.example]", "[everybody]", "not one person's address");
+        check("domains: [corp.example]", "domains: [\"not a name\"]", "own.domains");
+        check("deadline_ms: 10000", "deadline_ms: 100000", "enrich.deadline_ms");
+        check("calls: 128", "calls: 0", "at least 1");
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        let shipped = include_str!("../../../playbook/policy.yaml");
+        let error = serde_saphyr::from_str::<Policy>(&format!("{shipped}\nsurprise: 1\n")).unwrap_err();
+        assert!(error.to_string().contains("surprise"), "{error}");
     }
 }

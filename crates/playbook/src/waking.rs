@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     Fault, IncidentId, Timestamp,
-    decision::{DECIDED, DUE_WAKE, Round},
+    decision::{Choice, DECIDED, DUE_WAKE, Decision, Round},
     incident::{Incident, IncidentStatus},
     ports::{Machines, Started, Woken},
     rows::{Commit, Condition, Rows, Write},
@@ -68,7 +68,11 @@ pub async fn clear(rows: &impl Rows, round: &Round) -> Result<(), Fault> {
 async fn restart(rows: &impl Rows, machines: &impl Machines, round: &Round, now: Timestamp) -> Result<Waking, Fault> {
     let id = &round.incident_id;
     let incident = Incident::load(rows, id).await?;
-    let has_ended = matches!(incident.status, IncidentStatus::Closed | IncidentStatus::Provisional);
+    let decision = Decision::load(rows, id, round.run, round.round).await?;
+    let nobody_decided = decision.is_none_or(|decision| decision.choice == Choice::TimedOut);
+    // An execution that a person has ended is not brought back by a time-out.
+    let has_ended = matches!(incident.status, IncidentStatus::Closed | IncidentStatus::Provisional)
+        || (incident.status == IncidentStatus::Failed && nobody_decided);
     if incident.run == round.run && !has_ended {
         let raised = raise_run(rows, &incident, now).await?;
         if raised.is_none() {

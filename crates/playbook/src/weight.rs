@@ -14,12 +14,13 @@ pub const fn decay(kind: ObservableType) -> (f64, f64) {
     }
 }
 
-/// The weight in hundredths, 0–10,000, rounded once. An age below zero counts as fresh, one beyond τ as nothing.
+/// The weight in hundredths, 0–10,000, rounded once. Age counts in whole hours: what was seen within the hour is fresh, so
+/// that the seconds of a lookup decide nothing. An age below zero counts as fresh, one beyond τ as nothing.
 #[must_use]
 pub fn hundredths(grade: Grade, kind: ObservableType, seen: Timestamp, now: Timestamp) -> u32 {
     let (tau_days, delta) = decay(kind);
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of 8,000 years fit into 53 bits")]
-    let age_days = now.ms_since(seen).max(0) as f64 / 86_400_000.0;
+    #[expect(clippy::cast_precision_loss, reason = "the hours of 8,000 years fit into 53 bits")]
+    let age_days = (now.ms_since(seen).max(0) / 3_600_000) as f64 / 24.0;
     let freshness = if age_days >= tau_days { 0.0 } else { 1.0 - libm::pow(age_days / tau_days, 1.0 / delta) };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "freshness is within 0 and 1")]
     let rounded = libm::round(f64::from(grade.weight()) * 100.0 * freshness) as u32;
@@ -42,6 +43,8 @@ mod tests {
         };
         check(Grade::A, ObservableType::Url, 0, 10_000);
         check(Grade::A, ObservableType::Url, -5, 10_000);
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        assert_eq!(hundredths(Grade::C, ObservableType::Url, now.plus_minutes(-59), now), 5_000);
         check(Grade::A, ObservableType::Url, 47, 0);
         check(Grade::C, ObservableType::Ipv4Addr, 2, 4_262);
         check(Grade::B, ObservableType::DomainName, 30, 4_995);

@@ -138,7 +138,7 @@ fn explanation(receipt: &Receipt, verdict: &Verdict) -> String {
         ]);
     }
     let mut text = format!("What became of each lookup:\n{}\n", term::table(&rows));
-    text.push_str("\nAn opinion weighs its grade (A 100, B 75, C 50, D and F 25, E 0) times its freshness, counted from SEEN to the time of\n");
+    text.push_str("\nAn opinion weighs its grade (A 100, B 75, C 50, D and F 25, E 0) times its freshness, counted in whole hours from SEEN to\n");
     text.push_str("the verdict. The opinions of one family count once, at their highest. The rules are tried from 1 to 6; the first that\n");
     text.push_str("holds decides:\n");
     for number in 1..=6_u8 {

@@ -2,13 +2,39 @@
 
 use std::collections::BTreeMap;
 
+use ioc::Observable;
 use playbook::{
+    Timestamp,
     assessment::{Assessed, Route, Said},
+    bundle::Bundle,
     incident::Kind,
     outcome::{Judgement, Outcome, Status},
     severity::Severity,
     verdict::{Reason, Verdict},
 };
+
+/// The families that policy requires for this observable: those of the type that have a provider which takes it. A
+/// provider that has no request for the digest at hand is not silent, it was never to be asked.
+pub fn required(bundle: &Bundle, observable: &Observable) -> Vec<String> {
+    let is_askable = |family: &&String| bundle.providers.values().any(|m| &&m.family == family && m.takes(observable));
+    bundle.policy.required(observable.kind()).iter().filter(is_askable).cloned().collect()
+}
+
+/// The outcomes of an observable whose chunk failed.
+pub fn unasked(required: &[String], now: Timestamp) -> Vec<Outcome> {
+    let failed = |family: &String| Outcome {
+        provider: family.clone(),
+        family: family.clone(),
+        outcome: Status::Error,
+        reason: Some("chunk_failed".to_owned()),
+        opinion: None,
+        fetched_at: now,
+        expires_at: now,
+        manifest_digest: String::new(),
+        cached: false,
+    };
+    required.iter().map(failed).collect()
+}
 
 /// Worst first: malicious, contradiction, suspicious, unknown for want of answers, unknown, benign.
 pub fn order(verdict: &Verdict) -> u8 {
@@ -102,7 +128,7 @@ pub fn said(outcomes: &[Outcome]) -> Vec<Said> {
 
 #[cfg(test)]
 mod tests {
-    use ioc::{Observable, ObservableType};
+    use ioc::ObservableType;
     use playbook::{
         incident::Sighted,
         verdict::{Coverage, Sums},

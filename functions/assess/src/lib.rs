@@ -60,10 +60,17 @@ pub async fn run(
     let mut receipts = vec![];
     for sighted in &extraction.observables {
         let observable = sighted.observable.clone();
+        let required = conclude::required(&bundle, &observable);
+        let outcomes = match outcomes.remove(&observable.key()) {
+            Some(outcomes) => outcomes,
+            None if sighted.withheld.is_some() => vec![],
+            // Its chunk failed: nobody was asked, and that is a failure of every source.
+            None => conclude::unasked(&required, now),
+        };
         let facts = Facts {
             withheld: sighted.withheld,
-            required: bundle.policy.required(observable.kind()).to_vec(),
-            outcomes: outcomes.remove(&observable.key()).unwrap_or_default(),
+            required,
+            outcomes,
             decision: earlier_decision(rows, sighted, now).await?,
             observable,
         };
@@ -169,8 +176,7 @@ async fn store(evidence: &impl Evidence, rows: &impl Rows, assessment: &Assessme
     }
 }
 
-/// The outcomes of every chunk that was enriched; one that failed has none, and its observables are degraded or
-/// lack coverage by that.
+/// The outcomes of every chunk that was enriched; one that failed has none.
 async fn outcomes(
     evidence: &impl Evidence,
     rows: &impl Rows,

@@ -54,9 +54,10 @@ pub async fn run(
         None => None,
     };
     let (status, result) = ending(incident.route.as_deref(), assessment.as_ref(), decision.as_ref());
+    let refused = Run::load(rows, &input.incident_id, input.run).await?.refused.len();
     if let (Some(assessment), Some(decision)) = (&assessment, &decision) {
         remember(rows, assessment, decision).await?;
-        tell(rows, outbox, entropy, (&rounds, assessment, decision), now).await;
+        tell(rows, outbox, entropy, (&rounds, assessment, decision, refused), now).await;
     }
     if result == "look_again" {
         look_again(rows, machines, &incident, input.run, now).await?;
@@ -94,6 +95,10 @@ fn ending(
         (_, None) => (IncidentStatus::Closed, "no_observables"),
         (Some(word), _) if word == Route::Provisional.as_str() => (IncidentStatus::Provisional, "provisional"),
         (Some(word), _) if word == Route::Watch.as_str() => (IncidentStatus::Closed, "watched"),
+        // The backstop of the await: a person was to decide, and nobody has.
+        (Some(word), _) if word == Route::Review.as_str() || word == Route::NeedsData.as_str() => {
+            (IncidentStatus::Closed, "timed_out")
+        }
         _ => (IncidentStatus::Closed, "not_malicious"),
     }
 }
@@ -124,7 +129,7 @@ async fn tell(
     rows: &impl Rows,
     outbox: &impl Outbox,
     entropy: &impl Entropy,
-    (rounds, assessment, decision): (&[Round], &Assessment, &Decision),
+    (rounds, assessment, decision, refused): (&[Round], &Assessment, &Decision, usize),
     now: Timestamp,
 ) {
     if decision.choice == Choice::TimedOut {
@@ -135,7 +140,7 @@ async fn tell(
     let last = rounds.last().map_or(1, |round| round.round);
     for address in asked {
         let of = (&assessment.incident_id, assessment.run, last, "decided");
-        let sent = match mail::decided(address, assessment, decision, &result(assessment, decision)) {
+        let sent = match mail::decided(address, assessment, decision, &result(assessment, decision, refused)) {
             Ok(mail) => notice::send_once(rows, outbox, entropy, of, &mail, now).await,
             Err(fault) => Err(fault),
         };
@@ -145,16 +150,19 @@ async fn tell(
     }
 }
 
-fn result(assessment: &Assessment, decision: &Decision) -> String {
+fn result(assessment: &Assessment, decision: &Decision, refused: usize) -> String {
     match decision.choice {
         Choice::Approved => {
             let approved: BTreeSet<&str> = decision.indicators.iter().map(String::as_str).collect();
             let written = assessment.plan.open().filter(|entry| approved.contains(entry.observable.key().as_str()));
-            format!(
-                "{} of {} entries were enforced; each expires by itself",
-                written.count(),
-                assessment.plan.entries.len()
-            )
+            let written = written.count().saturating_sub(refused);
+            let planned = assessment.plan.entries.len();
+            let rest = if refused > 0 {
+                format!("; {refused} approved ones were refused by a cap or the guard")
+            } else {
+                String::new()
+            };
+            format!("{written} of {planned} entries were enforced; each expires by itself{rest}")
         }
         Choice::Rejected => "nothing is enforced, and what this incident wrote has been released".to_owned(),
         Choice::Acknowledged => "the incident is closed as unknown; nothing is enforced".to_owned(),
@@ -223,6 +231,7 @@ mod tests {
         use IncidentStatus::{Closed, Open, Provisional};
         check("benign", None, (Closed, "not_malicious"));
         check("watch", None, (Closed, "watched"));
+        check("review", None, (Closed, "timed_out"));
         check("provisional", None, (Provisional, "provisional"));
         check("review", Some(Choice::Approved), (Closed, "enforced"));
         check("review", Some(Choice::Rejected), (Closed, "false_positive"));

@@ -60,6 +60,8 @@ pub(crate) struct Asking<'a, V, Q, C, G> {
     stand_in: Option<&'a str>,
     pub(crate) owner: String,
     pub(crate) deadline: Instant,
+    /// Failures from before this moment are asked again: a person has asked to look again.
+    failures_since: Option<Timestamp>,
     /// Calls at once in all.
     places: Semaphore,
     calls: AtomicUsize,
@@ -73,6 +75,7 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
         policy: &'a Policy,
         owner: String,
         deadline: Instant,
+        looks_again: bool,
     ) -> Self {
         Self {
             verdicts: world.verdicts,
@@ -83,6 +86,7 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
             stand_in: policy.egress.stand_in.as_deref(),
             owner,
             deadline,
+            failures_since: looks_again.then(|| world.clock.now()),
             places: Semaphore::new(policy.enrich.calls.min(Semaphore::MAX_PERMITS)),
             calls: AtomicUsize::new(0),
         }
@@ -137,7 +141,11 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress> Asking<'a, V, Q, 
         let pages = try_join_all(keys.chunks(KEYS_MAX).map(|page| self.verdicts.recall(page))).await?;
         let now = self.clock.now();
         for (key, known) in pages.into_iter().flatten() {
-            self.use_known(works, answers, &key, known.into_values().filter(|outcome| outcome.expires_at > now));
+            let is_of_use = |outcome: &Outcome| {
+                let is_asked_again = outcome.outcome.is_failed() && self.failures_since > Some(outcome.fetched_at);
+                outcome.expires_at > now && !is_asked_again
+            };
+            self.use_known(works, answers, &key, known.into_values().filter(is_of_use));
         }
         Ok(())
     }

@@ -104,7 +104,7 @@ pub async fn run(
     let plan = Plan::of(chunk, &lines, world.clock.now());
     let budget = Duration::from_millis(bundle.policy.enrich.deadline_ms).min(remaining.saturating_sub(RESERVE));
     let owner = format!("{}-{offset}", incident_id.execution_name(run));
-    let asking = Asking::new(world, &lines, &bundle.policy, owner, started + budget);
+    let asking = Asking::new(world, &lines, &bundle.policy, owner, started + budget, run > 1);
     let answers = asking.settle(plan.works()).await?;
     let observables = plan.collect(&answers);
 

@@ -230,7 +230,7 @@ fn policy(enrich: policy::Enrich) -> Policy {
     Policy {
         schema: Policy::SCHEMA.to_owned(),
         own: policy::Own::default(),
-        required: BTreeMap::new(),
+        required: ObservableType::ALL.into_iter().map(|kind| (kind, vec![])).collect(),
         review: policy::Review {
             levels: vec![policy::Level { approvers: vec!["analyst@soc.example".to_owned()] }],
             deadline_minutes: deadlines.into(),
@@ -314,7 +314,7 @@ impl Desk {
         });
         let bytes = canonical::to_json(&document).unwrap();
         let extraction = self.evidence.store(&format!("x/{name}"), "application/json", &bytes).await.unwrap();
-        let run = Run { schema: Run::SCHEMA.to_owned(), extraction: Some(extraction), assessment: None };
+        let run = Run { schema: Run::SCHEMA.to_owned(), extraction: Some(extraction), ..Run::default() };
         let writes = [Write::put(Incident::key(&id), &incident).unwrap(), Write::put(Run::key(&id, 1), &run).unwrap()];
         let _done = self.rows.commit(&writes).await.unwrap();
         id

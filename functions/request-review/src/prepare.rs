@@ -94,7 +94,10 @@ async fn open(
         due_at: Some(deadline),
     };
     if row.asked.is_empty() && inherited.is_none() {
-        warn!(stage = "request-review", incident.id = %id, run, round, "nobody is left who may decide");
+        // Waiting for nobody would end in silence: the machine fails on it, and the alarm topic is told.
+        return Err(Fault::Rejected(format!(
+            "nobody is left who may decide round {round}: every approver's mailbox is part of the incident"
+        )));
     }
 
     let mut writes = vec![];
@@ -154,6 +157,7 @@ async fn ask(
     let base = world.settings.public_base_url.trim_end_matches('/');
     let id = &round.incident_id;
     let mut sent = 0;
+    let mut refused = 0;
     let mut failed = None;
     for approver in &round.asked {
         let Some(claim) = effect::claim(world.rows, world.entropy, round, approver, now).await? else { continue };
@@ -169,12 +173,16 @@ async fn ask(
                 sent += 1;
             }
             Err(fault @ Fault::Rejected(_)) => {
+                refused += 1;
                 effect::refuse(world.rows, &claim, &fault.to_string()).await?;
                 error!(stage = "request-review", incident.id = %id, fault = fault.name(), "a mail was refused for good");
             }
             // The stage fails, but the others are asked first.
             Err(fault) => failed = Some(fault),
         }
+    }
+    if refused > 0 && refused == round.asked.len() {
+        return Err(Fault::Rejected("the mail service refuses everybody who could decide".to_owned()));
     }
     failed.map_or(Ok(sent), Err)
 }

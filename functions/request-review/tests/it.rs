@@ -81,7 +81,7 @@ impl Team {
     async fn publish(&self, levels: &[&[&str]]) -> String {
         let levels: Vec<Value> = levels.iter().map(|approvers| json!({ "approvers": approvers })).collect();
         let policy = json!({
-            "schema": "policy/1", "own": {}, "required": {},
+            "schema": "policy/1", "own": {}, "required": {"ipv4-addr": [], "ipv6-addr": [], "domain-name": [], "url": [], "email-addr": [], "file": []},
             "review": { "levels": levels,
                         "deadline_minutes": { "low": 1440, "medium": 720, "high": 60, "critical": 15 } },
             "enforce": { "targets": {}, "lifetime_hours": {}, "phishing_domain_hours": 72,
@@ -98,7 +98,7 @@ impl Team {
     async fn assess(&self, run: u32, assessment: &Assessment) {
         let bytes = serde_json::to_vec(assessment).unwrap();
         let document = self.evidence.store(&format!("incidents/r{run}"), "application/json", &bytes).await.unwrap();
-        let row = Run { schema: Run::SCHEMA.to_owned(), extraction: None, assessment: Some(document) };
+        let row = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
         self.write(Write::put(Run::key(&assessment.incident_id, run), &row).unwrap()).await;
     }
 
@@ -235,13 +235,11 @@ async fn a_mailbox_that_is_part_of_the_incident_is_not_asked_and_the_next_level_
 }
 
 #[tokio::test]
-async fn when_nobody_is_left_the_round_waits_for_its_deadline() {
+async fn when_nobody_is_left_who_may_decide_the_stage_fails_visibly() {
     let mut assessment = sample::assessment().unwrap();
     assessment.participants.push(APPROVER.to_owned());
     let team = Team::of(&[&[APPROVER]], assessment).await;
-    assert_eq!(team.prepare(1, 1).await, Ok(Output::Asked { round: 1, asked: 0 }));
-    let round = team.round(1, 1).await;
-    assert_eq!((round.state.as_str(), round.last, round.asked.len()), ("open", true, 0));
+    assert!(matches!(team.prepare(1, 1).await, Err(Fault::Rejected(reason)) if reason.contains("nobody is left")));
     assert!(team.mailed_to().is_empty());
 }
 

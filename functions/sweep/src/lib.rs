@@ -141,9 +141,9 @@ async fn tell_expired(
 /// Takes an entry whose time is over out of its target.
 async fn expire(evidence: &impl Evidence, rows: &impl Rows, row: &Row, now: Timestamp) -> Result<bool, Fault> {
     let entry: LedgerEntry = row.read()?;
-    let left = ledger::expire(rows, &entry.target, &entry.observable, now).await?;
+    // The list first: it leaves out what is past its time, and an entry that stays due is tried again.
     served::render(rows, evidence, entry.observable.kind(), now).await?;
-    Ok(left)
+    ledger::expire(rows, &entry.target, &entry.observable, now).await
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
         let (rows, evidence) = (MemoryRows::default(), MemoryEvidence::default());
         let json = serde_json::to_vec(&assessment).unwrap();
         let document = evidence.store("assessment.json", "application/json", &json).await.unwrap();
-        let run = Run { schema: Run::SCHEMA.to_owned(), extraction: None, assessment: Some(document) };
+        let run = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
         let (id, number) = (&round.incident_id, round.run);
         let writes = [
             Write::put(Run::key(id, number), &run).unwrap(),

@@ -11,7 +11,7 @@ use playbook::{
     bundle::Bundle,
     decision::{Choice, Decision},
     guard::Guard,
-    incident::{Incident, Run},
+    incident::{Incident, Refused, Run},
     ledger::{self, Claim},
     plan::Entry,
     ports::{Clock, Evidence},
@@ -135,8 +135,9 @@ async fn release(evidence: &impl Evidence, rows: &impl Rows, now: Timestamp, inp
         for entry in assessment.plan.entries {
             if ledger::release(rows, &entry.target, &entry.observable, &input.incident_id).await? {
                 output.released += 1;
-                touched.push(entry.observable);
             }
+            // Also what an earlier try has released: it may have failed before the list was rendered.
+            touched.push(entry.observable);
         }
     }
     render(evidence, rows, now, touched.iter()).await?;
@@ -161,9 +162,13 @@ async fn note_refusals(rows: &impl Rows, input: &Input, refusals: &[(&Entry, Str
     if refusals.is_empty() {
         return Ok(());
     }
-    let refused: Vec<_> = refusals
+    let refused: Vec<Refused> = refusals
         .iter()
-        .map(|(entry, reason)| json!({"observable": entry.observable.key(), "target": entry.target, "reason": reason}))
+        .map(|(entry, reason)| Refused {
+            observable: entry.observable.key(),
+            target: entry.target.clone(),
+            reason: reason.clone(),
+        })
         .collect();
     let write = Write::set(Run::key(&input.incident_id, input.run), &json!({"refused": refused}))?;
     let _: playbook::rows::Commit = rows.commit(&[write]).await?;

@@ -33,13 +33,13 @@ async fn commit<const N: usize>(answers: [(u16, Value); N], writes: &[Write]) ->
 }
 
 #[tokio::test]
-async fn another_ones_row_is_a_conflict_and_the_same_document_is_not() {
+async fn another_ones_row_is_a_conflict_even_when_it_says_the_same() {
     let item = |run: &str| json!({"pk": {"S": "incident#a"}, "sk": {"S": "meta"}, "schema": {"S": "incident/1"}, "run": {"N": run}});
     let (result, wire) = commit([(400, failed(&item("2")))], &[put()]).await;
     assert_eq!(result, Ok(Commit::Conflict));
     assert_eq!(wire.requests()[0]["ReturnValuesOnConditionCheckFailure"], "ALL_OLD");
     let (result, _) = commit([(400, failed(&item("1")))], &[put()]).await;
-    assert_eq!(result, Ok(Commit::Done));
+    assert_eq!(result, Ok(Commit::Conflict));
 }
 
 /// The first attempt gets through and its answer is lost; the second fails on the row that the first left.
@@ -88,7 +88,7 @@ async fn a_cancelled_transaction_says_why() {
         assert!(wire.requests()[0]["ClientRequestToken"].is_string());
     };
     let none = json!({"Code": "None"});
-    let ours = json!({"Code": "ConditionalCheckFailed", "Item": {
+    let same = json!({"Code": "ConditionalCheckFailed", "Item": {
         "pk": {"S": "incident#a"}, "sk": {"S": "meta"}, "schema": {"S": "incident/1"}, "run": {"N": "1"}}});
     let theirs = json!({"Code": "ConditionalCheckFailed", "Item": {"pk": {"S": "incident#a"}, "sk": {"S": "meta"}, "run": {"N": "7"}}});
     let round = |state: &str| {
@@ -96,9 +96,8 @@ async fn a_cancelled_transaction_says_why() {
             "pk": {"S": "incident#a"}, "sk": {"S": "round#1#1"}, "state": {"S": state}}})
     };
     check(json!([theirs, none]), Ok(Commit::Conflict)).await;
-    check(json!([ours, none]), Ok(Commit::Done)).await;
-    check(json!([ours, round("decided")]), Ok(Commit::Done)).await;
-    check(json!([ours, round("withdrawn")]), Ok(Commit::Conflict)).await;
+    check(json!([same, none]), Ok(Commit::Conflict)).await;
+    check(json!([same, round("decided")]), Ok(Commit::Conflict)).await;
     check(json!([none, round("decided")]), Ok(Commit::Conflict)).await;
     check(json!([none, {"Code": "TransactionConflict"}]), Err("Throttled")).await;
     check(json!([{"Code": "ThrottlingError"}, none]), Err("Throttled")).await;

@@ -168,7 +168,7 @@ async fn follow(
             let approver = mail.to.first().cloned().unwrap_or_default();
             let chosen = analyst::decide(stack, &approver, link, decide).await?;
             watch.decided(&approver, &chosen);
-            watch.until_ended(stack, &execution).await?;
+            watch.until_ended_soon(stack, &execution).await?;
             waits = false;
         } else if !options.json {
             show::waiting();

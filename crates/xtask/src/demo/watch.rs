@@ -71,6 +71,14 @@ impl Watch {
         }
     }
 
+    /// Shows the states until the execution has ended, which it does soon: somebody has decided.
+    pub async fn until_ended_soon(&mut self, stack: &Stack, execution: &str) -> Result<()> {
+        match tokio::time::timeout(PATIENCE, self.until_ended(stack, execution)).await {
+            Ok(ended) => ended,
+            Err(_) => bail!("{execution} does not end after the decision; its last state is {}", self.last()),
+        }
+    }
+
     /// Shows the states until the execution has ended.
     pub async fn until_ended(&mut self, stack: &Stack, execution: &str) -> Result<()> {
         while !self.look(stack, execution).await? {

@@ -14,7 +14,7 @@ use playbook::{
 const POLICY: &str = r"
 schema: policy/1
 own: {domains: [corp.example], networks: [192.0.2.0/24]}
-required: {}
+required: {ipv4-addr: [], ipv6-addr: [], domain-name: [], url: [], email-addr: [], file: []}
 review:
   levels: [{approvers: [anna.weber@corp.example]}]
   deadline_minutes: {critical: 15, high: 60, medium: 720, low: 1440}

@@ -161,7 +161,7 @@ impl Team {
         let bytes = serde_json::to_vec(assessment).unwrap();
         let key = format!("incidents/{}", playbook::canonical::sha256_hex(&bytes));
         let document = self.evidence.store(&key, "application/json", &bytes).await.unwrap();
-        let run = Run { schema: Run::SCHEMA.to_owned(), extraction: None, assessment: Some(document) };
+        let run = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
         self.change(Write::put(Run::key(&assessment.incident_id, 1), &run).unwrap()).await;
     }
 
