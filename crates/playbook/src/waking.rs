@@ -240,6 +240,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_time_out_does_not_bring_back_an_execution_that_a_person_has_ended() {
+        let team = Team::decided(Some("token"), true, false).await;
+        team.set(json!({"status": "failed", "failure": "execution ABORTED"})).await;
+        let timed_out = json!({"choice": "timed_out"});
+        let write = Write::set(Decision::key(&team.id, 1, 1), &timed_out).unwrap();
+        assert_eq!(team.rows.commit(&[write]).await, Ok(Commit::Done));
+        assert_eq!(team.wake().await, Waking::Done);
+        assert!(team.machines.started.borrow().is_empty());
+        assert!(!team.is_due().await);
+    }
+
+    #[tokio::test]
     async fn a_run_that_was_raised_and_not_started_is_started() {
         let team = Team::decided(Some("token"), true, false).await;
         let incident = Incident::load(&team.rows, &team.id).await.unwrap();

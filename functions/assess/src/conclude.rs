@@ -183,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_that_failed_is_a_failure_of_every_required_source() {
+        let observable = Observable::parse(ObservableType::DomainName, "evil.example").unwrap();
+        let (required, now) = (vec!["threatfox".to_owned(), "urlhaus".to_owned()], Timestamp::from_millis(0));
+        let outcomes = unasked(&required, now);
+        assert_eq!(failed([outcomes.as_slice()].into_iter()), ["threatfox: chunk_failed (1)", "urlhaus: chunk_failed (1)"]);
+        let facts = playbook::verdict::Facts { observable, withheld: None, required, outcomes, decision: None };
+        let verdict = Verdict::reach(&facts, now);
+        assert_eq!((verdict.reason, verdict.degraded), (Some(Reason::Degraded), true));
+    }
+
+    #[test]
     fn evidence_that_was_not_read_completely_is_never_harmless() {
         check(Kind::Mail, Severity::Low, true, &[], Route::NeedsData);
         check(Kind::Feed, Severity::Low, true, &[], Route::Provisional);

@@ -331,7 +331,10 @@ impl Desk {
         count: usize,
         remaining: Duration,
     ) -> Result<Output, Fault> {
-        let input = Input { incident_id: incident_id.clone(), run: 1, offset, count };
+        self.run_as(Input { incident_id: incident_id.clone(), run: 1, offset, count }, remaining).await
+    }
+
+    async fn run_as(&self, input: Input, remaining: Duration) -> Result<Output, Fault> {
         let world = World {
             rows: &self.rows,
             evidence: &self.evidence,
@@ -344,9 +347,13 @@ impl Desk {
         run(&world, ACCOUNT, remaining, input).await
     }
 
-    /// What the run stored.
+    /// What the first run stored.
     async fn enrichment(&self, incident_id: &IncidentId) -> Enrichment {
-        let row = self.rows.get(&Run::enrichment_key(incident_id, 1, 0)).await.unwrap().unwrap();
+        self.enrichment_of(incident_id, 1).await
+    }
+
+    async fn enrichment_of(&self, incident_id: &IncidentId, run: u32) -> Enrichment {
+        let row = self.rows.get(&Run::enrichment_key(incident_id, run, 0)).await.unwrap().unwrap();
         let pointer: Pointer = row.read().unwrap();
         serde_json::from_slice(&self.evidence.fetch(&pointer.document).await.unwrap()).unwrap()
     }

@@ -198,6 +198,24 @@ async fn a_provider_that_says_429_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_later_run_asks_again_where_a_source_has_failed() {
+    let desk = Desk::new(vec![provider("a", ""), provider("b", "")]).await;
+    desk.egress.set("a", Does::Answer(10, 500, ""));
+    let id = desk.admit("one", &addresses(2)).await;
+    desk.run(&id).await.unwrap();
+    desk.egress.set("a", FOUND);
+    let first = desk.rows.get(&Run::key(&id, 1)).await.unwrap().unwrap();
+    let second = Write::put(Run::key(&id, 2), &first.attributes).unwrap();
+    let _done = desk.rows.commit(&[second]).await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    let input = Input { incident_id: id.clone(), run: 2, offset: 0, count: 50 };
+    assert_eq!(desk.run_as(input, REMAINING).await, Ok(Output { pending: 0, degraded: 0 }));
+    let told: Vec<String> =
+        desk.enrichment_of(&id, 2).await.observables.iter().map(|enriched| tell(&enriched.outcomes)).collect();
+    assert_eq!(told, ["a found, b found cached", "a found, b found cached"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_that_ends_in_time_is_waited_for() {
     let desk =
         Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 2 })
