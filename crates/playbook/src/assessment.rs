@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    IncidentId, Timestamp,
-    incident::{EvidenceRef, Omission, Sighted},
+    Fault, IncidentId, Timestamp,
+    incident::{EvidenceRef, Omission, Run, Sighted},
     plan::Plan,
+    ports::Evidence,
+    rows::Rows,
     severity::Severity,
     verdict::Verdict,
 };
@@ -119,4 +121,17 @@ pub struct Assessment {
 impl Assessment {
     /// The name of the document's schema.
     pub const SCHEMA: &str = "assessment/1";
+
+    /// Reads what was concluded of a run; `None` when it has not been assessed.
+    pub async fn load(
+        evidence: &impl Evidence,
+        rows: &impl Rows,
+        id: &IncidentId,
+        run: u32,
+    ) -> Result<Option<Self>, Fault> {
+        let Some(document) = Run::load(rows, id, run).await?.assessment else { return Ok(None) };
+        let bytes = evidence.fetch(&document).await?;
+        let assessment = serde_json::from_slice(&bytes);
+        assessment.map(Some).map_err(|error| Fault::Rejected(format!("assessment cannot be read: {error}")))
+    }
 }

@@ -47,7 +47,7 @@ pub async fn run(
 ) -> Result<Output, Fault> {
     let now = clock.now();
     let incident = Incident::load(rows, &input.incident_id).await?;
-    let assessment = assessment(evidence, rows, &input).await?;
+    let assessment = Assessment::load(evidence, rows, &input.incident_id, input.run).await?;
     let rounds = rounds(rows, &input).await?;
     let decision = match rounds.last() {
         Some(round) => Decision::load(rows, &input.incident_id, input.run, round.round).await?,
@@ -196,12 +196,6 @@ async fn rounds(rows: &impl Rows, input: &Input) -> Result<Vec<Round>, Fault> {
     let mut rounds = rows.iter().map(playbook::rows::Row::read).collect::<Result<Vec<Round>, Fault>>()?;
     rounds.sort_by_key(|round| round.round);
     Ok(rounds)
-}
-
-async fn assessment(evidence: &impl Evidence, rows: &impl Rows, input: &Input) -> Result<Option<Assessment>, Fault> {
-    let Some(document) = Run::load(rows, &input.incident_id, input.run).await?.assessment else { return Ok(None) };
-    let bytes = evidence.fetch(&document).await?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| Fault::Rejected(format!("assessment cannot be read: {e}")))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use playbook::{
     Fault, Timestamp,
     assessment::Assessment,
     decision::{Choice, DUE_DEADLINE, DUE_WAKE, Decision, OPEN, Round},
-    incident::Run,
     ledger::{self, DUE_EXPIRY, LedgerEntry},
     mail, notice,
     ports::{Clock, Entropy, Evidence, Machines, Outbox},
@@ -126,10 +125,9 @@ async fn tell_expired(
     round: &Round,
     now: Timestamp,
 ) -> Result<(), Fault> {
-    let Some(document) = Run::load(rows, &round.incident_id, round.run).await?.assessment else { return Ok(()) };
-    let bytes = evidence.fetch(&document).await?;
-    let assessment: Assessment =
-        serde_json::from_slice(&bytes).map_err(|e| Fault::Rejected(format!("assessment cannot be read: {e}")))?;
+    let Some(assessment) = Assessment::load(evidence, rows, &round.incident_id, round.run).await? else {
+        return Ok(());
+    };
     for address in &round.asked {
         let mail = mail::expired(address, &assessment, round)?;
         let of = (&round.incident_id, round.run, round.round, "expired");
@@ -151,6 +149,7 @@ mod tests {
     use playbook::{
         decision::Question,
         fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
+        incident::Run,
         rows::Write,
     };
 

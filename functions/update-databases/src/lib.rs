@@ -90,7 +90,7 @@ async fn enforce(
     let decision = Decision::load(rows, &input.incident_id, input.run, input.round).await?;
     let decision = decision.filter(|decision| decision.choice == Choice::Approved);
     let decision = decision.ok_or_else(|| Fault::Rejected("nobody has approved this round".to_owned()))?;
-    let assessment = assessment(evidence, rows, &input.incident_id, input.run).await?;
+    let assessment = Assessment::load(evidence, rows, &input.incident_id, input.run).await?;
     let assessment = assessment.ok_or_else(|| Fault::Rejected("the run has no assessment".to_owned()))?;
     if decision.plan_digest != assessment.plan.digest()? {
         return Err(Fault::Rejected("the plan is not the one that was approved".to_owned()));
@@ -131,7 +131,7 @@ async fn release(evidence: &impl Evidence, rows: &impl Rows, now: Timestamp, inp
     let mut output = Output::default();
     let mut touched = vec![];
     for run in 1..=input.run {
-        let Some(assessment) = assessment(evidence, rows, &input.incident_id, run).await? else { continue };
+        let Some(assessment) = Assessment::load(evidence, rows, &input.incident_id, run).await? else { continue };
         for entry in assessment.plan.entries {
             if ledger::release(rows, &entry.target, &entry.observable, &input.incident_id).await? {
                 output.released += 1;
@@ -173,15 +173,4 @@ async fn note_refusals(rows: &impl Rows, input: &Input, refusals: &[(&Entry, Str
     let write = Write::set(Run::key(&input.incident_id, input.run), &json!({"refused": refused}))?;
     let _: playbook::rows::Commit = rows.commit(&[write]).await?;
     Ok(())
-}
-
-async fn assessment(
-    evidence: &impl Evidence,
-    rows: &impl Rows,
-    id: &IncidentId,
-    run: u32,
-) -> Result<Option<Assessment>, Fault> {
-    let Some(document) = Run::load(rows, id, run).await?.assessment else { return Ok(None) };
-    let bytes = evidence.fetch(&document).await?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| Fault::Rejected(format!("assessment cannot be read: {e}")))
 }
