@@ -51,6 +51,8 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
         "outage: a person is told which sources failed, and acknowledges": decisions::outage,
         "redelivered: five deliveries at once are one execution and one mail": intake::redelivered,
         "aborted: recorded as failed; a later decision starts the next run": decisions::aborted,
+        "by hand: an execution started from the console that is aborted is recorded too": decisions::by_hand,
+        "nobody: when every approver is part of the incident, it fails where people see it": decisions::nobody,
         "deadline: the next level is asked, then nothing is enforced": decisions::deadline,
         "scanner: whatever it opens and presses, nothing is decided": scanner::decides_nothing,
         "roles: a function cannot do what is not its business": permissions::roles,

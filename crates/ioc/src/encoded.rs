@@ -15,11 +15,18 @@ const ENCODED_MAX_BYTES: usize = 64 * 1024;
 const BASE64_HTTP: &str = "aHR0c";
 
 /// Every encoded piece of `text`, decoded; pieces never overlap within their kind, so the sum is linear in the text.
-pub fn decoded(text: &str) -> Vec<String> {
+///
+/// Links inside one of `links` (ascending) are left out: they are found with the link around them.
+pub fn decoded(text: &str, links: &[Range<usize>]) -> Vec<String> {
     let mut pieces = Vec::new();
     for needle in ["%3A%2F%2F", "%3a%2f%2f"] {
         each(text, needle, |at, floor| {
-            let (start, end) = link::encoded_span(text, at, floor);
+            let start = link::encoded_start(text, at, floor);
+            let scheme = piece(text, start, at).to_ascii_lowercase();
+            if (scheme.ends_with("http") || scheme.ends_with("https")) && is_within(links, at) {
+                return None;
+            }
+            let end = link::encoded_end(text, start, at);
             pieces.push(percent_decode(piece(text, start, end)));
             Some(start..end)
         });
@@ -29,6 +36,11 @@ pub fn decoded(text: &str) -> Vec<String> {
         each(text, needle, |at, _| Some(base64_at(text, encoded_command(text, at)?, &mut pieces)));
     }
     pieces
+}
+
+fn is_within(links: &[Range<usize>], at: usize) -> bool {
+    let next = links.partition_point(|link| link.end <= at);
+    links.get(next).is_some_and(|link| link.contains(&at))
 }
 
 /// Calls `take` on every find, except within what it took before.
@@ -103,12 +115,15 @@ mod tests {
     use super::decoded;
 
     fn check(text: &str, expected: &[&str]) {
-        assert_eq!(decoded(text), expected, "{text:?}");
+        assert_eq!(decoded(text, &[]), expected, "{text:?}");
     }
 
     #[test]
     fn encoded_text_is_looked_into() {
         check("target=\"http%3A%2F%2Fevil%2Eexample%2Fa\"", &["http://evil.example/a"]);
+        check("%68%74%74%70%73%3A%2F%2Fevil.example%2Fa", &["https://evil.example/a"]);
+        check("x=http%3A%2F%2Fevil.example%2Fa!*'(1)b", &["http://evil.example/a!*'(1)b"]);
+        check("('http%3A%2F%2Fevil.example%2Fa')", &["http://evil.example/a"]);
         check("x aHR0cDovL2V2aWwuZXhhbXBsZS9h y", &["http://evil.example/a"]);
         check("powershell -nop -enc aQBlAHgAIAAxAA==", &["iex 1"]);
         check("powershell -EncodedCommand \"aQBlAHgAIAAxAA==\"", &["iex 1"]);

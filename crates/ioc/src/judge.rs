@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use crate::guard;
 use crate::refang::Refanged;
-use crate::text::{byte, byte_before, is_label_byte, piece, skip, skip_back};
+use crate::text::{byte, byte_before, has_word, is_label_byte, piece, skip, skip_back};
 
 /// A domain name and where it stands.
 #[derive(Debug)]
@@ -213,6 +213,13 @@ const LOCAL_TLDS: [&str; 11] =
 const UNIT_TLDS: [&str; 16] =
     ["am", "pm", "in", "cm", "km", "kg", "st", "mg", "ml", "mm", "gs", "pt", "th", "id", "no", "pg"];
 
+/// Top-level domains that are also abbreviations in capital letters: `CO.LTD`, `P.O.BOX`.
+const BUSINESS_TLDS: [&str; 7] = ["no", "ltd", "kg", "box", "inc", "llc", "mr"];
+/// The longest label of such an abbreviation.
+const ABBREVIATION_MAX_BYTES: usize = 5;
+/// What has a number in business letters: `inv.no`.
+const NUMBERED: [&str; 13] = ["s", "sr", "inv", "po", "ref", "reg", "tel", "mob", "vat", "acc", "flat", "bldg", "flt"];
+
 /// True for a label in the ASCII form of an international name.
 pub fn is_punycode(label: &str) -> bool {
     label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"))
@@ -232,10 +239,13 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
 
 /// True when four numbers are an address.
 pub fn is_address(refanged: &Refanged<'_>, address: Ipv4Addr, start: usize, end: usize) -> bool {
+    let text = refanged.text();
+    if is_network(text, 32, u128::from(address.to_bits()) << 96, end) {
+        return false;
+    }
     if refanged.is_marked(start, end) {
         return true;
     }
-    let text = refanged.text();
     match byte_before(text, start) {
         // `.1.1.1.1` is the rest of something longer; an ellipsis is not.
         b'.' if byte_before(text, start - 1) != b'.' => return false,
@@ -246,8 +256,12 @@ pub fn is_address(refanged: &Refanged<'_>, address: Ipv4Addr, start: usize, end:
         _ => {}
     }
     let word = word_before(text, start);
-    let is_version = is_one_of(word, &VERSION_WORDS) || ends_with_version(word);
-    !is_version && !is_network(text, 32, u128::from(address.to_bits()) << 96, end)
+    !is_one_of(word, &VERSION_WORDS) && !ends_with_version(word) && !is_software_id(text, start)
+}
+
+/// `Microsoft SMTP Server id 15.1.118.40`, in a header.
+fn is_software_id(text: &str, start: usize) -> bool {
+    start.checked_sub("id ".len()).is_some_and(|id| has_word(text, id, "id ") && !is_label_byte(byte_before(text, id)))
 }
 
 /// `FileVersion`, `ProductVersion`.
@@ -291,10 +305,22 @@ pub fn is_domain(refanged: &Refanged<'_>, name: &Name<'_>) -> bool {
         return true;
     }
     let tld = name.canonical.rsplit('.').next().unwrap_or("");
-    if LOCAL_TLDS.contains(&tld) || is_masked(refanged.text(), name.start) {
+    if LOCAL_TLDS.contains(&tld) || is_masked(refanged.text(), name.start) || is_abbreviation(name) {
         return false;
     }
     is_registrable(name.canonical) && !is_code(refanged.text(), name, tld) && !is_file(refanged.text(), name, tld)
+}
+
+/// Business letters: `P.O.BOX`, `CO.LTD`, `INV.NO`, `Dr.med.`, `B.Com`.
+fn is_abbreviation(name: &Name<'_>) -> bool {
+    let Some((rest, last)) = name.spelled.rsplit_once('.') else { return false };
+    let is_shouted = !name.spelled.bytes().any(|b| b.is_ascii_lowercase())
+        && is_one_of(last, &BUSINESS_TLDS)
+        && rest.split('.').all(|label| label.len() <= ABBREVIATION_MAX_BYTES);
+    let is_number = last.eq_ignore_ascii_case("no") && is_one_of(rest, &NUMBERED);
+    let is_doctor = name.canonical == "dr.med" || name.canonical.ends_with(".dr.med");
+    let is_degree = last == "Com" && rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_uppercase());
+    is_shouted || is_number || is_doctor || is_degree
 }
 
 /// `ev***l.example`: the rest of a name of which somebody blotted out a part.

@@ -23,6 +23,7 @@ const URL_MAX_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Link {
     pub url: Observable,
+    pub start: usize,
     pub end: usize,
 }
 
@@ -57,7 +58,7 @@ pub fn underscored(refanged: &Refanged<'_>, run: &Run) -> Option<Link> {
 }
 
 /// A host in running text with a path behind it: a URL without its scheme, read as http.
-pub fn schemeless(refanged: &Refanged<'_>, host: &HostFound) -> Option<Link> {
+pub fn schemeless(refanged: &Refanged<'_>, host: &HostFound, floor: usize) -> Option<Link> {
     let text = refanged.text();
     let mut at = host.end;
     if byte(text, at) == b':' {
@@ -73,10 +74,68 @@ pub fn schemeless(refanged: &Refanged<'_>, host: &HostFound) -> Option<Link> {
         b'?' => after.is_some_and(|c| c.is_ascii_alphanumeric()),
         _ => false,
     };
-    if !is_path {
+    if !is_path || is_port_of(text, host, at) || has_other_scheme(text, host.start) {
         return None;
     }
-    Reading { refanged, start: host.start, has_backslashes: false }.read("http", host.start, false)
+    // `url(//evil.example/a)`: what closes it stands before the slashes.
+    let is_relative = byte_before(text, host.start) == b'/' && byte_before(text, host.start - 1) == b'/';
+    let start = if is_relative { host.start - 2 } else { host.start };
+    let (scheme, start) = escaped_scheme_before(text, host.start, floor).unwrap_or(("http", start));
+    Reading { refanged, start, has_backslashes: false }.read(scheme, host.start, false)
+}
+
+/// The scheme before `https%3A//evil.example/a`, `https%3A%2F%2Fevil.example/a`, and where it starts.
+fn escaped_scheme_before(text: &str, host_start: usize, floor: usize) -> Option<(&'static str, usize)> {
+    let before = |at: usize, spelled: &str| {
+        at.checked_sub(spelled.len()).filter(|start| *start >= floor && has_word(text, *start, spelled))
+    };
+    let slash = |at: usize| before(at, "/").or_else(|| before(at, "%2F"));
+    let colon = before(slash(slash(host_start)?)?, "%3A")?;
+    scheme_before(text, colon, floor).filter(|(scheme, _)| scheme.starts_with("http"))
+}
+
+/// `192.0.2.7/tcp`: a protocol behind an address is no path.
+fn is_port_of(text: &str, host: &HostFound, slash: usize) -> bool {
+    let end = skip(text, slash + 1, SCHEME_MAX_BYTES, |b| b.is_ascii_alphanumeric());
+    host.observable.kind() == ObservableType::Ipv4Addr
+        && ["tcp", "udp", "icmp", "sctp"].into_iter().any(|name| name.eq_ignore_ascii_case(piece(text, slash + 1, end)))
+        && !matches!(byte(text, end), b'/' | b'?' | b'-' | b'_')
+        && !(byte(text, end) == b'.' && is_label_byte(byte(text, end + 1)))
+}
+
+/// Schemes of which nothing is read over the web.
+const OTHER_SCHEMES: [&str; 22] = [
+    "smb",
+    "file",
+    "ssh",
+    "rdp",
+    "vnc",
+    "git",
+    "svn",
+    "nfs",
+    "afp",
+    "telnet",
+    "mysql",
+    "postgres",
+    "postgresql",
+    "mongodb",
+    "redis",
+    "amqp",
+    "mqtt",
+    "irc",
+    "ircs",
+    "rtsp",
+    "rtmp",
+    "jdbc",
+];
+
+/// `smb://evil.example/a`: the host is meant, and no web page.
+fn has_other_scheme(text: &str, host_start: usize) -> bool {
+    let Some(colon) = host_start.checked_sub(3).filter(|at| piece(text, *at, host_start) == "://") else {
+        return false;
+    };
+    let start = skip_back(text, colon, colon.saturating_sub(SCHEME_MAX_BYTES), |b| b.is_ascii_alphanumeric());
+    OTHER_SCHEMES.into_iter().any(|scheme| scheme.eq_ignore_ascii_case(piece(text, start, colon)))
 }
 
 /// The scheme that is spelled before `colon`, as it is meant, and where its spelling starts.
@@ -167,7 +226,7 @@ impl Reading<'_> {
         };
         let end = at + trimmed(piece(text, at, end), char::from(byte_before(text, self.start))).len();
         let spelled = format!("{scheme}://{}", self.cleaned(start, end));
-        Observable::parse(ObservableType::Url, &spelled).ok().map(|url| Link { url, end })
+        Observable::parse(ObservableType::Url, &spelled).ok().map(|url| Link { url, start: self.start, end })
     }
 
     /// Where path, query and fragment end at the latest.
@@ -178,6 +237,8 @@ impl Reading<'_> {
             b'[' => b']',
             b'(' => b')',
             b'{' => b'}',
+            // Slack: `<https://evil.example/a|Open>`.
+            b'<' => b'|',
             b'\'' => b'\'',
             b'|' | b',' | b'*' => opener,
             // A field of a table.
@@ -266,7 +327,7 @@ fn is_end_byte(b: u8) -> bool {
 fn is_foreign_end(c: char) -> bool {
     c.is_whitespace()
         || crate::defang::is_hidden(c)
-        || matches!(c, '\u{ab}' | '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2026}' | '\u{2039}' | '\u{203a}' | '\u{3001}' | '\u{3002}'
+        || matches!(c, '\u{ab}' | '\u{bb}' | '\u{2014}' | '\u{2018}'..='\u{201f}' | '\u{2026}' | '\u{2039}' | '\u{203a}' | '\u{3001}' | '\u{3002}'
             | '\u{3008}'..='\u{3011}' | '\u{3014}'..='\u{301b}' | '\u{ff01}' | '\u{ff08}' | '\u{ff09}' | '\u{ff0c}' | '\u{ff1b}' | '\u{ff1f}')
 }
 
@@ -316,8 +377,9 @@ fn trimmed(tail: &str, before: char) -> &str {
     while let Some(last) = tail.get(..end).and_then(|kept| kept.chars().next_back()) {
         let is_excess =
             excess.iter_mut().find(|(close, left)| *close == last && *left > 0).map(|(_, left)| *left -= 1).is_some();
-        let is_emphasis = last == before && "*_+~=-^".contains(last);
-        if !is_excess && !is_emphasis && !".,;:!?'|\\\u{2026}".contains(last) {
+        let is_single_star = last == '*' && !tail.get(..end - 1).is_some_and(|kept| kept.ends_with('*'));
+        let is_emphasis = (last == before && "*_+~=-^".contains(last)) || is_single_star;
+        if !is_excess && !is_emphasis && !".,;:!?'|\\\u{2013}\u{2026}".contains(last) {
             break;
         }
         end -= last.len_utf8();
@@ -325,12 +387,41 @@ fn trimmed(tail: &str, before: char) -> &str {
     tail.get(..end).unwrap_or(tail)
 }
 
-/// The percent-encoded stretch around `at`: not before `floor`.
-pub fn encoded_span(text: &str, at: usize, floor: usize) -> (usize, usize) {
-    let is_encoded = |b: u8| is_label_byte(b) || matches!(b, b'%' | b'.' | b'+' | b'~');
+/// Where the scheme starts, plain or escaped, that ends at `at`: not before `floor`.
+pub fn encoded_start(text: &str, at: usize, floor: usize) -> usize {
     let low = floor.max(at.saturating_sub(SCHEME_MAX_BYTES));
-    let start = skip_back(text, at, low, |b| b.is_ascii_alphabetic());
-    (start, skip(text, at, URL_MAX_BYTES, is_encoded))
+    let mut start = at;
+    while start > low {
+        let escape = start.saturating_sub(3);
+        if escape >= low && is_escaped_letter(piece(text, escape, start)) {
+            start = escape;
+        } else if byte_before(text, start).is_ascii_alphabetic() {
+            start -= 1;
+        } else {
+            break;
+        }
+    }
+    start
+}
+
+/// Where the percent-encoded stretch ends that starts at `start` and goes on at `at`.
+pub fn encoded_end(text: &str, start: usize, at: usize) -> usize {
+    let closer = match byte_before(text, start) {
+        b'(' => b')',
+        opener => opener,
+    };
+    // What `encodeURIComponent` leaves as it is.
+    let is_encoded =
+        |b: u8| is_label_byte(b) || matches!(b, b'%' | b'.' | b'+' | b'~') || (b != closer && b"!*'()".contains(&b));
+    skip(text, at, URL_MAX_BYTES, is_encoded)
+}
+
+/// `%68`, as some spell the scheme.
+fn is_escaped_letter(escape: &str) -> bool {
+    escape
+        .strip_prefix('%')
+        .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+        .is_some_and(|letter| letter.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
@@ -351,6 +442,7 @@ mod tests {
         {
             check(&format!("{scheme}://evil.example/a"), &["http://evil.example/a"]);
         }
+        check("https%3A%2F%2Fevil.example/a", &["https://evil.example/a"]);
         for scheme in ["https", "hxxps", "hxxp[s]", "http(s)", "xxxxx", "meows"] {
             check(&format!("{scheme}://evil.example/a"), &["https://evil.example/a"]);
         }
@@ -371,6 +463,8 @@ mod tests {
             "http:// evil.example/a",
             "http__evil.example/a",
             "http%3A%2F%2Fevil%2Eexample%2Fa",
+            "http%3A%2F%2Fevil.example/a",
+            "http%3A//evil.example/a",
             "http://evil%2Eexample/a",
             "evil.example/a",
         ] {
@@ -404,6 +498,11 @@ mod tests {
             "curl http://evil.example/a|sh",
             "http://evil.example:/a",
             "http://evil.example/a,2026-01-01",
+            "http://evil.example/a\u{2014}b",
+            "http://evil.example/a\u{2013}",
+            "http://evil.example/a*",
+            "<http://evil.example/a|Open document>",
+            "url(//evil.example/a);body{}",
         ] {
             check(text, &["http://evil.example/a"]);
         }
@@ -443,6 +542,9 @@ mod tests {
             "http://<host>/a",
             "http://10",
             "192.0.2.7/24",
+            "192.0.2.7/tcp",
+            "192.0.2.7/udp.",
+            "smb://evil.example/a",
             "a://b.c",
         ] {
             check(text, &[]);

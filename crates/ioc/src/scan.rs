@@ -1,30 +1,44 @@
 //! Finding observables: one pass over a refanged text, from anchor to anchor (`.`, `:`, `@`), each parsed where it stands.
 
+use std::ops::Range;
+
 use memchr::memchr3;
 
 use crate::observable::{Observable, ObservableType};
 use crate::refang::Refanged;
 use crate::spelled::bracket_words;
 use crate::text::byte;
-use crate::{digest, encoded, host, link, mail, wrapped};
+use crate::{digest, encoded, host, link, mail, redirect, wrapped};
 
-/// How deep links are unwrapped: a rewritten link in a rewritten link, and one more.
-const UNWRAP_MAX: usize = 3;
+/// How many links are followed into each other: two that were rewritten, a redirector, and its target.
+const UNWRAP_MAX: usize = 4;
 
 /// Every observable in a plain text: sorted, without duplicates.
 ///
 /// Defanged spellings count; the host of a URL, the domain of an e-mail address, and the link inside a rewritten link (`SafeLinks`,
-/// URL Defense, …) are observables of their own. Reserved names and addresses are found like all others: the guard judges them.
+/// URL Defense, …) or behind a redirector (`?url=https://…`) are observables of their own. Reserved names and addresses are found like all others: the guard judges them.
 #[must_use]
 pub fn extract(text: &str) -> Vec<Observable> {
     let mut found = Found::default();
     digest::scan(text, &mut found);
     let spelled = bracket_words(text);
-    Scan { refanged: &Refanged::new(&spelled), found: &mut found }.run();
-    for inner in encoded::decoded(&spelled) {
+    let refanged = Refanged::new(&spelled);
+    let links = Scan::new(&refanged, &mut found).run();
+    for inner in encoded::decoded(refanged.text(), &links) {
         digest::scan(&inner, &mut found);
-        Scan { refanged: &Refanged::new(&inner), found: &mut found }.run();
+        Scan::new(&Refanged::new(&inner), &mut found).run();
     }
+    found.sorted()
+}
+
+/// What comes with a URL: its host, the links that it wraps or redirects to, and theirs; sorted, without duplicates.
+#[must_use]
+pub fn inside(url: &Observable) -> Vec<Observable> {
+    let mut found = Found::default();
+    if url.kind() == ObservableType::Url {
+        found.add_url(url.clone());
+    }
+    found.observables.retain(|observable| observable != url);
     found.sorted()
 }
 
@@ -41,16 +55,20 @@ impl Found {
         self.observables.push(observable);
     }
 
-    /// Adds a URL with its host and whatever it wraps.
+    /// Adds a URL with its host and whatever it wraps or redirects to.
     pub fn add_url(&mut self, url: Observable) {
-        let mut url = url;
+        let mut urls = vec![url];
         for _ in 0..UNWRAP_MAX {
-            let inner = wrapped::unwrap(url.value());
-            self.add(url);
-            match inner {
-                Some(inner) => url = inner,
-                None => return,
+            let mut inner = Vec::new();
+            for url in urls {
+                match wrapped::unwrap(url.value()) {
+                    Some(wrapped) => inner.push(wrapped),
+                    None => inner.extend(redirect::targets(url.value())),
+                }
+                self.observables.extend(wrapped::named_domain(url.value()));
+                self.add(url);
             }
+            urls = inner;
         }
     }
 
@@ -64,10 +82,17 @@ impl Found {
 struct Scan<'a, 'b> {
     refanged: &'a Refanged<'a>,
     found: &'b mut Found,
+    /// Where URLs stand, ascending.
+    links: Vec<Range<usize>>,
 }
 
-impl Scan<'_, '_> {
-    fn run(&mut self) {
+impl<'a, 'b> Scan<'a, 'b> {
+    fn new(refanged: &'a Refanged<'a>, found: &'b mut Found) -> Self {
+        Self { refanged, found, links: Vec::new() }
+    }
+
+    /// Adds all that is found; where the URLs stand.
+    fn run(mut self) -> Vec<Range<usize>> {
         let text = self.refanged.text();
         // Nothing before `floor` is looked at again; anchors are looked for from `at`.
         let (mut floor, mut at) = (0, 0);
@@ -84,13 +109,19 @@ impl Scan<'_, '_> {
                 floor = at;
             }
         }
+        self.links
+    }
+
+    fn add_link(&mut self, link: link::Link) -> usize {
+        self.found.add_url(link.url);
+        self.links.push(link.start..link.end);
+        link.end
     }
 
     /// A URL, or an IPv6 address.
     fn colon(&mut self, at: usize, floor: usize) -> Option<usize> {
         if let Some(link) = link::parse(self.refanged, at, floor) {
-            self.found.add_url(link.url);
-            return Some(link.end);
+            return Some(self.add_link(link));
         }
         let (address, end) = host::ipv6(self.refanged, at, floor)?;
         if let Some(address) = address {
@@ -118,13 +149,11 @@ impl Scan<'_, '_> {
             return end;
         }
         if let Some(link) = link::underscored(self.refanged, &run) {
-            self.found.add_url(link.url);
-            return link.end;
+            return self.add_link(link);
         }
         for host in host::find(self.refanged, &run) {
-            if let Some(link) = link::schemeless(self.refanged, &host) {
-                self.found.add_url(link.url);
-                return link.end;
+            if let Some(link) = link::schemeless(self.refanged, &host, floor) {
+                return self.add_link(link);
             }
             self.found.add(host.observable);
         }
@@ -135,10 +164,11 @@ impl Scan<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::extract;
+    use crate::{Observable, ObservableType};
 
     /// Keys, without the type where there is only a name or an address.
     fn check(text: &str, expected: &[&str]) {
-        let found: Vec<String> = extract(text).iter().map(crate::Observable::key).collect();
+        let found: Vec<String> = extract(text).iter().map(Observable::key).collect();
         assert_eq!(found, expected, "{text:?}");
     }
 
@@ -174,6 +204,37 @@ mod tests {
         check("%2Fevil.example%2F", &["domain-name#evil.example"]);
         check("\u{57df}\u{540d}evil.example\u{ff0c}", &["domain-name#evil.example"]);
         check("\u{57df}\u{540d}192.0.2.7\u{3002}", &["ipv4-addr#192.0.2.7"]);
+    }
+
+    #[test]
+    fn abbreviations_are_no_names() {
+        for text in [
+            "P.O.BOX 1234",
+            "SHENZHEN TRADING CO.LTD",
+            "PVT.LTD",
+            "GMBH & CO.KG",
+            "S.NO",
+            "SR.NO",
+            "INV.NO: 1",
+            "inv.no",
+            "Ref.No",
+            "PO.NO",
+            "REG.NO",
+            "VAT.NO",
+            "TEL.NO",
+            "A/C.NO",
+            "ATTN.MR",
+            "Dr.med.",
+            "Prof.Dr.med. Evil",
+            "B.Com",
+        ] {
+            check(text, &[]);
+        }
+        check("evil.no", &["domain-name#evil.no"]);
+        check("EVILEVIL.LTD", &["domain-name#evilevil.ltd"]);
+        check("co[.]ltd", &["domain-name#co.ltd"]);
+        check("https://INV.NO/a", &["domain-name#inv.no", "url#https://inv.no/a"]);
+        check("b.com", &["domain-name#b.com"]);
     }
 
     #[test]
@@ -233,6 +294,8 @@ mod tests {
             "Chrome/192.0.2.7",
             "lib-192.0.2.7",
             "192.0.2.0/24",
+            "192[.]0[.]2[.]0/24",
+            "with SMTP Server id 192.0.2.7",
             "192.0.2",
         ] {
             check(text, &[]);
@@ -244,6 +307,7 @@ mod tests {
             "192.0.2.7/32",
             "192.0.2.7/24",
             "tcp/192.0.2.7",
+            "?id=192.0.2.7",
             "192.0.2.7:80",
         ] {
             check(text, &["ipv4-addr#192.0.2.7"]);
@@ -291,6 +355,41 @@ mod tests {
                 "url#https://nam12.safelinks.protection.outlook.com/?url=http%3A%2F%2Fevil.example%2Fa%3Fb%3D1&data=05",
             ],
         );
+    }
+
+    #[test]
+    fn a_redirector_brings_its_target() {
+        check(
+            "see https://r.example/?url=https%3A%2F%2Fevil.example%2Fp!*'(1)q&x=1 now",
+            &[
+                "domain-name#evil.example",
+                "domain-name#r.example",
+                "url#https://evil.example/p!*'(1)q",
+                "url#https://r.example/?url=https%3A%2F%2Fevil.example%2Fp!*%27(1)q&x=1",
+            ],
+        );
+        check(
+            "https://nam12.safelinks.protection.outlook.com/?url=https%3A%2F%2Fr.example%2F%3Furl%3Dhttps%3A%2F%2Fevil.example%2Fp&d=1",
+            &[
+                "domain-name#evil.example",
+                "domain-name#nam12.safelinks.protection.outlook.com",
+                "domain-name#r.example",
+                "url#https://evil.example/p",
+                "url#https://nam12.safelinks.protection.outlook.com/?url=https%3A%2F%2Fr.example%2F%3Furl%3Dhttps%3A%2F%2Fevil.example%2Fp&d=1",
+                "url#https://r.example/?url=https://evil.example/p",
+            ],
+        );
+        check(
+            "https://protect-us.mimecast.com/s/X?domain=evil.example",
+            &[
+                "domain-name#evil.example",
+                "domain-name#protect-us.mimecast.com",
+                "url#https://protect-us.mimecast.com/s/X?domain=evil.example",
+            ],
+        );
+        let url = Observable::parse(ObservableType::Url, "https://r.example/?url=https://evil.example/p").unwrap();
+        let inside: Vec<String> = super::inside(&url).iter().map(Observable::key).collect();
+        assert_eq!(inside, ["domain-name#evil.example", "domain-name#r.example", "url#https://evil.example/p"]);
     }
 
     #[test]

@@ -70,9 +70,7 @@ const WRAPPERS: &[(&str, &str, Wrapping)] = &[
 
 /// The link inside `url` (canonical), when its real host is one that wraps links.
 pub fn unwrap(url: &str) -> Option<Observable> {
-    let host = parse::url_host(url)?;
-    let after_host = url.get(url.find("://")? + 3..)?;
-    let path = after_host.get(after_host.find(['/', '?', '#'])?..)?;
+    let (host, path) = host_and_path(url)?;
     let wrapping = WRAPPERS
         .iter()
         .find(|(wrapper, start, _)| is_host(host, wrapper) && path.starts_with(start))
@@ -92,6 +90,24 @@ pub fn unwrap(url: &str) -> Option<Observable> {
         Wrapping::Underscores => path.split("___").nth(1)?.to_owned(),
     };
     Observable::parse(ObservableType::Url, &inner).ok()
+}
+
+/// Who leaves nothing of a link but the name of its host, in the parameter `domain`.
+const NAMERS: &[(&str, &str)] = &[(".mimecast.com", "/s/"), (".mimecastprotect.com", "/s/"), (".inky.com", "/link")];
+
+/// The domain that `url` (canonical) names as the one it leads to.
+pub fn named_domain(url: &str) -> Option<Observable> {
+    let (host, path) = host_and_path(url)?;
+    NAMERS.iter().find(|(namer, start)| is_host(host, namer) && path.starts_with(start))?;
+    let name = percent_decode(query_value(path, "domain")?);
+    Observable::parse(ObservableType::DomainName, &name).ok()
+}
+
+fn host_and_path(url: &str) -> Option<(&str, &str)> {
+    let host = parse::url_host(url)?;
+    let after_scheme = url.get(url.find("://")? + 3..)?;
+    let path = after_scheme.get(after_scheme.find(['/', '?', '#'])?..)?;
+    Some((host, path))
 }
 
 fn is_host(host: &str, wrapper: &str) -> bool {

@@ -155,9 +155,43 @@ pub struct Run {
     /// The assessment document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assessment: Option<EvidenceRef>,
+    /// The name of the execution, when somebody else than `admit` has started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
     /// What was approved and yet not written, each with its reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused>,
+}
+
+/// Which run an execution works on that `admit` has not started (`execution/1`): `execution#<name>` / `meta`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignExecution {
+    /// `execution/1`.
+    pub schema: String,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Its run.
+    pub run: u32,
+}
+
+impl ForeignExecution {
+    /// The name of the row's schema.
+    pub const SCHEMA: &str = "execution/1";
+
+    /// Where the row lies.
+    #[must_use]
+    pub fn key(name: &str) -> Key {
+        Key::new(format!("execution#{name}"), "meta")
+    }
+
+    /// The incident and run of an execution of any name.
+    pub async fn find(rows: &impl Rows, name: &str) -> Result<Option<(IncidentId, u32)>, Fault> {
+        if let Some(ours) = IncidentId::from_execution_name(name) {
+            return Ok(Some(ours));
+        }
+        let row: Option<Self> = rows.get(&Self::key(name)).await?.as_ref().map(Row::read).transpose()?;
+        Ok(row.map(|row| (row.incident_id, row.run)))
+    }
 }
 
 /// An entry that was approved and yet not written: guarded, or over a cap.

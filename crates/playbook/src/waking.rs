@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     Fault, IncidentId, Timestamp,
     decision::{Choice, DECIDED, DUE_WAKE, Decision, Round},
-    incident::{Incident, IncidentStatus},
+    incident::{Incident, IncidentStatus, Run},
     ports::{Machines, Started, Woken},
     rows::{Commit, Condition, Rows, Write},
 };
@@ -46,7 +46,8 @@ pub async fn wake(
     }
     // Without a token the await is still to come, or the execution ended before it. A token that is gone was used, was
     // replaced by a retried await, or belongs to an execution that ended.
-    match machines.is_running(&id.execution_name(run)).await? {
+    let execution = Run::load(rows, id, run).await?.execution.unwrap_or_else(|| id.execution_name(run));
+    match machines.is_running(&execution).await? {
         Some(true) if row.task_token.is_some() => {
             clear(rows, &row).await?;
             Ok(Waking::Done)

@@ -2,7 +2,7 @@
 
 use playbook::{
     Fault, IncidentId, Timestamp,
-    incident::{INTAKE_SCHEMA, Incident, IncidentStatus, Intake, Kind},
+    incident::{ForeignExecution, INTAKE_SCHEMA, Incident, IncidentStatus, Intake, Kind},
     ports::{Clock, Machines},
     rows::{Commit, Condition, Rows, Write},
     waking,
@@ -122,8 +122,8 @@ async fn open(rows: &impl Rows, now: Timestamp, config_digest: &str, intake: Int
 /// The second net: an execution that ended badly without the machine having recorded it.
 async fn record_ending(rows: &impl Rows, now: Timestamp, intake: &Intake) -> Result<String, Fault> {
     let name = intake.native_id.rsplit(':').next().unwrap_or_default();
-    let Some((id, run)) = IncidentId::from_execution_name(name) else {
-        return Ok(format!("none: {name} was not started by admit"));
+    let Some((id, run)) = ForeignExecution::find(rows, name).await? else {
+        return Ok(format!("none: {name} has reached no incident"));
     };
     let status = intake.status.as_deref().unwrap_or("ended");
     let failed = json!({"status": "failed", "failure": format!("execution {status}"), "updated_at": now});
@@ -218,6 +218,15 @@ mod tests {
         let incident = Incident::load(&world.rows, &id).await.unwrap();
         assert_eq!(incident.status, IncidentStatus::Failed);
         assert_eq!(incident.failure.as_deref(), Some("execution ABORTED"));
+
+        // One that was started by hand is found by its row.
+        playbook::incident::update(&world.rows, &id, &json!({"status": "waiting"})).await.unwrap();
+        let by_hand = ForeignExecution { schema: ForeignExecution::SCHEMA.to_owned(), incident_id: id.clone(), run: 1 };
+        let row = Write::put(ForeignExecution::key("by-hand"), &by_hand).unwrap();
+        assert_eq!(world.rows.commit(&[row]).await.unwrap(), Commit::Done);
+        let other = ended.replace(&id.execution_name(1), "by-hand");
+        assert!(deliver(&world, &[other]).await.is_empty());
+        assert_eq!(Incident::load(&world.rows, &id).await.unwrap().status, IncidentStatus::Failed);
 
         playbook::incident::update(&world.rows, &id, &json!({"status": "closed"})).await.unwrap();
         assert!(deliver(&world, &[ended]).await.is_empty());

@@ -187,7 +187,10 @@ mod tests {
         let observable = Observable::parse(ObservableType::DomainName, "evil.example").unwrap();
         let (required, now) = (vec!["threatfox".to_owned(), "urlhaus".to_owned()], Timestamp::from_millis(0));
         let outcomes = unasked(&required, now);
-        assert_eq!(failed([outcomes.as_slice()].into_iter()), ["threatfox: chunk_failed (1)", "urlhaus: chunk_failed (1)"]);
+        assert_eq!(
+            failed([outcomes.as_slice()].into_iter()),
+            ["threatfox: chunk_failed (1)", "urlhaus: chunk_failed (1)"]
+        );
         let facts = playbook::verdict::Facts { observable, withheld: None, required, outcomes, decision: None };
         let verdict = Verdict::reach(&facts, now);
         assert_eq!((verdict.reason, verdict.degraded), (Some(Reason::Degraded), true));

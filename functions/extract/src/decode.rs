@@ -4,18 +4,82 @@ use std::borrow::Cow;
 
 use mail_parser::decoders::charsets::map::charset_decoder;
 
+use crate::uuencode;
+
 /// Decodes a transfer encoding; `None` where there is no such encoding.
 pub fn transfer<'a>(encoding: Option<&str>, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-    match encoding.map(|name| name.trim().to_ascii_lowercase()).as_deref() {
+    match encoding.map(encoding_name).as_deref() {
         None | Some("" | "7bit" | "8bit" | "binary") => Some(Cow::Borrowed(body)),
         Some("base64") => Some(Cow::Owned(base64(body))),
         Some("quoted-printable") => Some(Cow::Owned(quoted_printable(body))),
+        Some("x-uuencode" | "uuencode" | "x-uue" | "uue") => {
+            let text = String::from_utf8_lossy(body);
+            let (_, files) = uuencode::split(&text);
+            (!files.is_empty()).then(|| Cow::Owned(files.into_iter().flat_map(|file| file.content).collect()))
+        }
         Some(_) => None,
     }
 }
 
+/// Without the quotes and comments that some writers add: `"base64"`, `base64 (as ever)`.
+fn encoding_name(text: &str) -> String {
+    let text = text.trim();
+    let text = text.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(text, |(_, rest)| rest);
+    let name = text.split(['(', ';']).next().unwrap_or("");
+    name.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).to_ascii_lowercase()
+}
+
+/// Undoes percent-encoding; what is none stays.
+pub fn percent(text: &str) -> Vec<u8> {
+    let mut content = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        content.extend_from_slice(&rest[..at]);
+        let hex = (rest.get(at + 1).and_then(|b| nibble(*b)), rest.get(at + 2).and_then(|b| nibble(*b)));
+        if let (Some(high), Some(low)) = hex {
+            content.push(high << 4 | low);
+            rest = &rest[at + 3..];
+        } else {
+            content.push(b'%');
+            rest = &rest[at + 1..];
+        }
+    }
+    content.extend_from_slice(rest);
+    content
+}
+
+/// Undoes the percent-encoding of text.
+pub fn percent_text(text: &str) -> String {
+    String::from_utf8_lossy(&percent(text)).into_owned()
+}
+
+/// Joins the folded lines of calendars and contacts and undoes their escapes (RFC 5545 §3.1 and §3.3.11, RFC 6350 §3).
+pub fn unfolded(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    for (number, line) in text.split('\n').enumerate() {
+        match line.strip_prefix([' ', '\t']) {
+            Some(rest) if number > 0 => joined.push_str(rest.trim_end_matches('\r')),
+            _ => joined.extend([if number > 0 { "\n" } else { "" }, line.trim_end_matches('\r')]),
+        }
+    }
+    let mut plain = String::with_capacity(joined.len());
+    let mut chars = joined.chars();
+    while let Some(c) = chars.next() {
+        match (c, chars.as_str().chars().next()) {
+            ('\\', Some('n' | 'N')) => plain.push('\n'),
+            ('\\', Some(escaped @ (',' | ';' | '\\'))) => plain.push(escaped),
+            _ => {
+                plain.push(c);
+                continue;
+            }
+        }
+        chars.next();
+    }
+    plain
+}
+
 /// Skips what is not of the alphabet; padding ends a group, not the content.
-fn base64(body: &[u8]) -> Vec<u8> {
+pub fn base64(body: &[u8]) -> Vec<u8> {
     let mut content = Vec::with_capacity(body.len() / 4 * 3 + 3);
     let (mut bits, mut count) = (0u32, 0u32);
     for byte in body {
@@ -141,7 +205,31 @@ mod tests {
         check("quoted-printable", "http://ev=\r\nil.example/?a=3D1 \r\nend", "http://evil.example/?a=1\nend");
         check("quoted-printable", "a=zz=4", "a=zz=4");
         check("quoted-printable", "a=  \r\nb", "ab");
+        check("\"base64\"", "YQ==", "a");
+        check("base64 (as ever)", "YQ==", "a");
+        check("(as ever) Base64;", "YQ==", "a");
+        check("x-uuencode", "begin 644 a\n#0V%T\n`\nend\n", "Cat");
         assert_eq!(transfer(Some("x-uuencode"), b"begin"), None);
+        assert_eq!(transfer(Some("x-unheard-of"), b""), None);
+    }
+
+    #[test]
+    fn percents_are_undone() {
+        let check = |text: &str, expected: &str| assert_eq!(percent_text(text), expected, "{text}");
+        check("a%40b%C3%A9", "a@bé");
+        check("100%%4%zz%", "100%%4%zz%");
+        check("%ff", "\u{fffd}");
+        check("", "");
+    }
+
+    #[test]
+    fn calendar_lines_are_unfolded() {
+        let check = |text: &str, expected: &str| assert_eq!(unfolded(text), expected, "{text:?}");
+        check("A:http://ev\r\n il.example\r\nB:c", "A:http://evil.example\nB:c");
+        check("A:b\n\tc\n  d", "A:bc d");
+        check("A:one\\ntwo\\, three\\; \\\\n\\x\\", "A:one\ntwo, three; \\n\\x\\");
+        check(" a", " a");
+        check("", "");
     }
 
     #[test]

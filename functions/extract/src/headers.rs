@@ -98,6 +98,17 @@ impl Headers<'_> {
         addresses
     }
 
+    /// The names that people give themselves beside their address.
+    pub fn names(&self, name: &HeaderName<'static>) -> Vec<String> {
+        let Some(part) = self.0.as_ref().and_then(|message| message.parts.first()) else { return vec![] };
+        let found = part.headers.iter().filter(|header| header.name == *name).filter_map(|h| h.value.as_address());
+        found
+            .flat_map(|found| found.iter())
+            .filter(|one| one.address.is_some())
+            .filter_map(|one| one.name.as_ref().map(|name| name.clone().into_owned()))
+            .collect()
+    }
+
     fn content_type(&self) -> Option<&ContentType<'_>> {
         self.value(&HeaderName::ContentType)?.as_content_type()
     }

@@ -6,11 +6,16 @@ use ioc::{Observable, ObservableType};
 use url::Url;
 
 use crate::{
+    attachment::{self, Form},
     collect::Collector,
-    limits,
+    decode, limits,
+    links::{self, Data, Target},
     tags::{Token, Tokens, decode_entities},
     text,
 };
+
+/// How deep pages inside pages are read: `srcdoc` and `data:` links.
+const DEPTH: usize = 2;
 
 /// Reads HTML under a place such as `html`; returns the Content-IDs that it shows.
 pub fn read(html: &str, place: &str, collector: &mut Collector<'_>) -> HashSet<String> {
@@ -20,7 +25,7 @@ pub fn read(html: &str, place: &str, collector: &mut Collector<'_>) -> HashSet<S
     }
     let mut page = Page::default();
     page.read(&html[..cut], true);
-    page.report(place, collector)
+    page.report(place, 0, collector)
 }
 
 /// What a page holds, before its links are resolved: the base may come late.
@@ -33,6 +38,8 @@ struct Page {
     crowded: usize,
     text: String,
     code: String,
+    /// Pages that stand in an attribute.
+    inner: Vec<String>,
 }
 
 impl Page {
@@ -74,7 +81,7 @@ impl Page {
         }
         if name.eq_ignore_ascii_case("meta")
             && value("http-equiv").is_some_and(|header| header.trim().eq_ignore_ascii_case("refresh"))
-            && let Some(target) = value("content").as_deref().and_then(refresh_target)
+            && let Some(target) = value("content").as_deref().and_then(links::refresh_target)
         {
             self.link("refresh", target.to_owned());
         }
@@ -85,14 +92,12 @@ impl Page {
                     self.link("src", decode_entities(value));
                 }
                 "action" | "formaction" => self.link("action", decode_entities(value)),
-                "srcset" => {
-                    for candidate in decode_entities(value).split(", ") {
-                        self.link(
-                            "src",
-                            candidate.split_whitespace().next().unwrap_or("").trim_end_matches(',').to_owned(),
-                        );
+                "srcset" | "imagesrcset" => {
+                    for source in links::sources(&decode_entities(value)) {
+                        self.link("src", source);
                     }
                 }
+                "srcdoc" => self.inner.push(decode_entities(value)),
                 "alt" | "title" => {
                     let text = decode_entities(value);
                     self.text.extend([" ", &text, " "]);
@@ -101,7 +106,24 @@ impl Page {
                     let code = decode_entities(value);
                     self.code.extend([&code, "\n"]);
                 }
-                _ => {}
+                name if names_a_vocabulary(name) => {}
+                "data-saferedirecturl" => {
+                    let code = decode_entities(value);
+                    let code = links::behind_google(&code).unwrap_or(code);
+                    self.code.extend([&code, "\n"]);
+                }
+                name => {
+                    let value = decode_entities(value);
+                    if !value.contains("://") {
+                        continue;
+                    }
+                    // What scripts, and mail programs that rewrite links, keep the real link in.
+                    if matches!(name, "originalsrc" | "data-url" | "data-href" | "o:href") {
+                        self.link("href", value);
+                    } else {
+                        self.code.extend([&value, "\n"]);
+                    }
+                }
             }
         }
     }
@@ -118,27 +140,37 @@ impl Page {
         }
     }
 
-    fn report(self, place: &str, collector: &mut Collector<'_>) -> HashSet<String> {
+    fn report(self, place: &str, depth: usize, collector: &mut Collector<'_>) -> HashSet<String> {
         let base = self.base.as_deref().and_then(|base| Url::parse(base.trim()).ok());
         let mut shown = HashSet::new();
         for (kind, target) in &self.links {
             let place = format!("{place}:{kind}");
-            match resolve(target, base.as_ref()) {
+            let filled = links::without_placeholders(target);
+            if *filled != **target {
+                collector.add_text(&filled, &place);
+                continue;
+            }
+            match links::resolve(target, base.as_ref()) {
                 Target::Url(url) => add_url(&url, &place, collector),
-                Target::Mailbox(text) => {
+                Target::Mailbox(addresses, body) => {
                     for observable in
-                        ioc::extract(&text).into_iter().filter(|found| found.kind() == ObservableType::EmailAddr)
+                        ioc::extract(&addresses).into_iter().filter(|found| found.kind() == ObservableType::EmailAddr)
                     {
                         collector.add_with_host(observable, &place);
                     }
+                    text::add(&body, &place, collector);
                 }
                 Target::Part(id) => {
                     shown.insert(id);
                 }
-                Target::Page => collector.lose(&place, "a page inside a data: link was not opened"),
+                Target::Page(data) => shown.extend(read_data(&data, &place, depth, collector)),
                 Target::Unclear => collector.add_text(target, &place),
                 Target::Nothing => {}
             }
+        }
+        for html in &self.inner {
+            let inner = Self { base: self.base.clone(), ..Self::default() };
+            shown.extend(inner.read_inside(html, &format!("{place}:srcdoc"), depth, collector));
         }
         if self.links_left_out > 0 {
             collector.lose(place, format!("{} more links, the limit is {}", self.links_left_out, limits::LINKS));
@@ -147,44 +179,35 @@ impl Page {
             collector.lose(place, format!("{} tags have more attributes than are read", self.crowded));
         }
         text::add(&self.text, &format!("{place}:text"), collector);
-        add_code(&self.code, &format!("{place}:code"), collector);
+        text::add_code(&self.code, &format!("{place}:code"), collector);
         shown
     }
-}
 
-/// Where a link leads.
-#[derive(Debug, PartialEq, Eq)]
-enum Target {
-    Url(String),
-    Mailbox(String),
-    Part(String),
-    /// A whole page inside the link.
-    Page,
-    /// No URL as it stands; may hold one, such as `hxxp://…` or `javascript:open('…')`.
-    Unclear,
-    Nothing,
-}
-
-fn resolve(target: &str, base: Option<&Url>) -> Target {
-    let target = target.trim();
-    let parsed = match Url::parse(target) {
-        Err(url::ParseError::RelativeUrlWithoutBase) => match base {
-            Some(base) => base.join(target),
-            // A mail has no scheme of its own; clients that open these take https.
-            None if target.starts_with("//") => Url::parse(&format!("https:{target}")),
-            None => return Target::Unclear,
-        },
-        parsed => parsed,
-    };
-    let Ok(url) = parsed else { return Target::Unclear };
-    match url.scheme() {
-        "http" | "https" | "ftp" | "ftps" | "sftp" => Target::Url(url.into()),
-        "mailto" => Target::Mailbox(url.path().replace("%40", "@").replace("%20", " ").replace("%2C", ",")),
-        "cid" => Target::Part(url.path().to_owned()),
-        "data" if !url.path().starts_with("image/") => Target::Page,
-        "data" | "about" | "tel" | "sms" | "mid" | "blob" => Target::Nothing,
-        _ => Target::Unclear,
+    /// Reads a page inside a page; the sum of all of them is no longer than the page around them.
+    fn read_inside(mut self, html: &str, place: &str, depth: usize, collector: &mut Collector<'_>) -> HashSet<String> {
+        if depth >= DEPTH {
+            collector.lose(place, format!("a page in pages beyond the limit of {DEPTH} was not read"));
+            return HashSet::new();
+        }
+        self.read(html, true);
+        self.report(place, depth + 1, collector)
     }
+}
+
+fn read_data(data: &Data, place: &str, depth: usize, collector: &mut Collector<'_>) -> HashSet<String> {
+    let text = decode::text(&data.content, data.charset.as_deref());
+    match attachment::form(&data.media_type, "", &data.content) {
+        Form::Html => return Page::default().read_inside(&text, &format!("{place}:data"), depth, collector),
+        Form::Text => text::add(&text, place, collector),
+        Form::Code => text::add_code(&text, place, collector),
+        Form::Mail | Form::Opaque => collector.lose(place, "a page inside a data: link was not opened"),
+    }
+    HashSet::new()
+}
+
+/// Attributes whose URLs are names, which nobody follows.
+fn names_a_vocabulary(attribute: &str) -> bool {
+    matches!(attribute, "xmlns" | "property" | "itemtype" | "vocab") || attribute.starts_with("xmlns:")
 }
 
 /// Notes a URL, its host, and the URLs that it wraps.
@@ -193,6 +216,10 @@ fn add_url(url: &str, place: &str, collector: &mut Collector<'_>) {
         collector.add_text(url, place);
         return;
     };
+    for inner in ioc::inside(&whole) {
+        collector.add(inner, place);
+    }
+    // Image proxies keep the real link behind a `#`.
     for inner in ioc::extract(whole.value()) {
         // The text's rules may end the same URL earlier, at a bracket or a comma: that is no other URL.
         if inner.kind() == ObservableType::Url && !whole.value().starts_with(inner.value().trim_end_matches('/')) {
@@ -202,33 +229,6 @@ fn add_url(url: &str, place: &str, collector: &mut Collector<'_>) {
     collector.add_with_host(whole, place);
 }
 
-/// Notes the URLs of scripts and style sheets. Only URLs: `location.name` is no domain there.
-fn add_code(code: &str, place: &str, collector: &mut Collector<'_>) {
-    if code.trim().is_empty() {
-        return;
-    }
-    for observable in ioc::extract(&code.replace("\\/", "/")) {
-        if observable.kind() == ObservableType::Url {
-            collector.add_with_host(observable, place);
-        }
-    }
-}
-
-/// `5; url='https://…'`, as WHATWG HTML §4.2.5.3 reads it.
-fn refresh_target(content: &str) -> Option<&str> {
-    let (_, rest) = content.split_once([';', ','])?;
-    let rest = rest.trim();
-    let rest = match rest.get(..3) {
-        Some(word) if word.eq_ignore_ascii_case("url") => rest[3..].trim_start().strip_prefix('=').unwrap_or(rest),
-        _ => rest,
-    };
-    let rest = rest.trim();
-    match rest.chars().next() {
-        Some(quote @ ('"' | '\'')) => rest[1..].split(quote).next(),
-        _ => Some(rest),
-    }
-}
-
 /// What a tag puts between the texts around it. Inline tags put nothing: `evil<b>.</b>example` is one name.
 fn gap(name: &str) -> &'static str {
     match name.to_ascii_lowercase().as_str() {
@@ -236,38 +236,5 @@ fn gap(name: &str) -> &'static str {
         | "mark" | "abbr" | "sub" | "sup" | "bdo" | "bdi" | "o:p" => "",
         "a" | "img" => " ",
         _ => "\n",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_lead_where_a_browser_would_go() {
-        let base = Url::parse("https://a.example/b/").unwrap();
-        let check = |target: &str, expected: Target| assert_eq!(resolve(target, Some(&base)), expected, "{target}");
-        let url = |text: &str| Target::Url(text.to_owned());
-        check(" https://x.example/\n", url("https://x.example/"));
-        check("ht\ntps:\\\\x.example\\y", url("https://x.example/y"));
-        check("../c?d", url("https://a.example/c?d"));
-        check("//x.example/y", url("https://x.example/y"));
-        check("mailto:a%40x.example?subject=b", Target::Mailbox("a@x.example".to_owned()));
-        check("cid:logo@1", Target::Part("logo@1".to_owned()));
-        check("data:image/png;base64,AAAA", Target::Nothing);
-        check("data:text/html,<a href=x>", Target::Page);
-        check("javascript:open('http://x.example')", Target::Unclear);
-        assert_eq!(resolve("//x.example/y", None), url("https://x.example/y"));
-        assert_eq!(resolve("www.x.example/y", None), Target::Unclear);
-    }
-
-    #[test]
-    fn a_refresh_names_its_target() {
-        let check = |content: &str, expected: Option<&str>| assert_eq!(refresh_target(content), expected, "{content}");
-        check("0;url=https://a.example/", Some("https://a.example/"));
-        check("5 ; URL = 'https://a.example/' x", Some("https://a.example/"));
-        check("0, https://a.example/", Some("https://a.example/"));
-        check("5", None);
-        check("5;é", Some("é"));
     }
 }

@@ -7,17 +7,19 @@ mod decode;
 mod headers;
 mod html;
 mod limits;
+mod links;
 mod mail;
 mod mime;
 mod tags;
 mod text;
+mod uuencode;
 
 use playbook::{
     Fault, IncidentId,
     bundle::Bundle,
     canonical,
     guard::Guard,
-    incident::{EvidenceRef, Extraction, Incident, Kind, Run},
+    incident::{EvidenceRef, Extraction, ForeignExecution, Incident, Kind, Run},
     ports::{Clock, Evidence},
     rows::{Commit, Rows, Write},
     severity::Severity,
@@ -61,6 +63,9 @@ pub struct Input {
     /// When it came in, in RFC 3339; now when absent.
     #[serde(default)]
     pub received_at: Option<playbook::Timestamp>,
+    /// The name of the execution, from the machine.
+    #[serde(default)]
+    pub execution: Option<String>,
 }
 
 /// What the deployment decides.
@@ -124,7 +129,7 @@ pub async fn run(
     let digest = canonical::sha256_hex(&document);
     let key = format!("incidents/{}/r{run}/extract/{digest}.json", incident.incident_id);
     let stored = evidence.store(&key, "application/json", &document).await?;
-    note(rows, &incident, run, stored).await?;
+    note(rows, &incident, run, stored, input.execution.as_deref()).await?;
 
     let asked = extraction.observables.iter().filter(|sighted| sighted.withheld.is_none()).count();
     let withheld = extraction.observables.len() - asked;
@@ -150,9 +155,29 @@ fn first<'a>(content: &'a [u8], limit: usize, place: &str, collector: &mut Colle
 }
 
 /// Notes the document in the run's row; what later stages noted there stays.
-async fn note(rows: &impl Rows, incident: &Incident, run: u32, document: EvidenceRef) -> Result<(), Fault> {
-    let row = Run { schema: Run::SCHEMA.to_owned(), extraction: Some(document), assessment: None };
-    match rows.commit(&[Write::set(Run::key(&incident.incident_id, run), &row)?]).await? {
+///
+/// An execution that somebody else than `admit` has started is noted by its name: when it ends badly, its incident is found.
+async fn note(
+    rows: &impl Rows,
+    incident: &Incident,
+    run: u32,
+    document: EvidenceRef,
+    execution: Option<&str>,
+) -> Result<(), Fault> {
+    let id = &incident.incident_id;
+    let foreign = execution.filter(|name| *name != id.execution_name(run));
+    let row = Run {
+        schema: Run::SCHEMA.to_owned(),
+        extraction: Some(document),
+        execution: foreign.map(str::to_owned),
+        ..Run::default()
+    };
+    let mut writes = vec![Write::set(Run::key(id, run), &row)?];
+    if let Some(name) = foreign {
+        let execution = ForeignExecution { schema: ForeignExecution::SCHEMA.to_owned(), incident_id: id.clone(), run };
+        writes.push(Write::put(ForeignExecution::key(name), &execution)?);
+    }
+    match rows.commit(&writes).await? {
         Commit::Done => Ok(()),
         Commit::Conflict => {
             Err(Fault::Unavailable(format!("run {run} of {} could not be noted", incident.incident_id)))

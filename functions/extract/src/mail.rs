@@ -12,7 +12,7 @@ use crate::{
     headers::{Headers, Reader},
     html, limits,
     mime::{Entity, Piece, Pieces},
-    text,
+    text, uuencode,
 };
 
 /// Reads a raw mail.
@@ -108,11 +108,16 @@ impl Walk<'_, '_> {
                 }
             }
         }
+        for name in headers.names(&HeaderName::From) {
+            text::add(&name, &level.place("header:from-name"), self.collector);
+        }
         let involved = [
             HeaderName::DeliveredTo,
             HeaderName::Other(Cow::Borrowed("X-Original-To")),
             HeaderName::From,
             HeaderName::ReplyTo,
+            HeaderName::Sender,
+            HeaderName::ReturnPath,
             HeaderName::To,
             HeaderName::Cc,
         ];
@@ -130,6 +135,9 @@ impl Walk<'_, '_> {
 
     fn part(&mut self, entity: &Entity<'_>, headers: &Headers<'_>, level: &mut Level, depth: usize, untyped: &str) {
         let media_type = headers.media_type().unwrap_or_else(|| untyped.to_owned());
+        if media_type == "multipart/encrypted" {
+            self.collector.lose(&level.place("part"), "encrypted, its content cannot be read");
+        }
         if media_type.starts_with("multipart/") {
             let boundary = headers.parameter("boundary").unwrap_or("");
             if let Some(pieces) = Pieces::of(entity.body, boundary) {
@@ -175,13 +183,17 @@ impl Walk<'_, '_> {
 
     fn leaf(&mut self, content: &[u8], media_type: &str, headers: &Headers<'_>, level: &mut Level, depth: usize) {
         let file_name = headers.file_name();
-        let form = attachment::form(media_type, file_name.unwrap_or(""));
+        let form = attachment::form(media_type, file_name.unwrap_or(""), content);
+        let smime_type = headers.parameter("smime-type").unwrap_or("");
+        if attachment::is_sealed(media_type, file_name.unwrap_or(""), smime_type, content) {
+            self.collector.lose(&level.place(&attachment_place(file_name)), "holds a mail in a form that is not read");
+        }
         if form == Form::Mail {
             // The digest of a forwarded mail is nobody's indicator; that of a saved page, which a browser opens, may be.
             if let Some(name) = file_name
                 .filter(|name| !media_type.starts_with("message/") && !name.to_ascii_lowercase().ends_with(".eml"))
             {
-                self.file(content, media_type, form, &level.place(&format!("attachment:{}", shown_name(Some(name)))));
+                self.file(content, media_type, form, &level.place(&attachment_place(Some(name))));
             }
             level.mails += 1;
             let prefix = level.place(&format!("message/{}/", level.mails));
@@ -193,31 +205,66 @@ impl Walk<'_, '_> {
             }
             return;
         }
-        let is_body =
-            form != Form::Opaque && media_type.starts_with("text/") && !headers.is_attachment() && file_name.is_none();
-        let place = if is_body {
-            level.place(if form == Form::Html { "html" } else { "text" })
-        } else {
-            level.place(&format!("attachment:{}", shown_name(file_name)))
-        };
+        let is_shown = media_type.starts_with("text/") || media_type.starts_with("message/");
+        let is_body = form != Form::Opaque && is_shown && !headers.is_attachment() && file_name.is_none();
+        let place = level.place(&match form {
+            Form::Html if is_body => "html".to_owned(),
+            _ if is_body => "text".to_owned(),
+            _ => attachment_place(file_name),
+        });
         if !is_body {
             if is_shown_image(content, media_type, headers, level) {
                 level.images += 1;
                 return;
             }
-            self.file(content, media_type, form, &place);
+            if attachment::is_signature(media_type, file_name.unwrap_or("")) {
+                self.collector.omit(&place, "a signature is not hashed");
+            } else {
+                self.file(content, media_type, form, &place);
+            }
         }
+        let text = match form {
+            Form::Mail | Form::Opaque => return,
+            Form::Html | Form::Text | Form::Code => decode::text(content, headers.parameter("charset")),
+        };
         match form {
-            Form::Html => {
-                let html = decode::text(content, headers.parameter("charset"));
-                let shown = html::read(&html, &place, self.collector);
-                level.shown.extend(shown);
+            Form::Html => level.shown.extend(html::read(&text, &place, self.collector)),
+            Form::Code => text::add_code(&text, &place, self.collector),
+            _ if attachment::is_folded(media_type, file_name.unwrap_or("")) => {
+                text::add(&decode::unfolded(&text), &place, self.collector);
             }
-            Form::Text => {
-                let text = decode::text(content, headers.parameter("charset"));
-                text::add(&unflowed(&text, headers), &place, self.collector);
+            _ => self.text(&unflowed(&text, headers), &place, level),
+        }
+    }
+
+    /// Text, and the files that stand in it.
+    fn text(&mut self, text: &str, place: &str, level: &Level) {
+        if !text.contains("begin ") {
+            text::add(text, place, self.collector);
+            return;
+        }
+        let (text, files) = uuencode::split(text);
+        text::add(&text, place, self.collector);
+        for file in files {
+            self.parts += 1;
+            if self.parts > limits::PARTS {
+                self.parts_left_out += 1;
+                continue;
             }
-            Form::Mail | Form::Opaque => {}
+            let place = level.place(&attachment_place(Some(file.name)));
+            let form = attachment::form("application/octet-stream", file.name, &file.content);
+            self.file(&file.content, "application/octet-stream", form, &place);
+            let text = decode::text(&file.content, None);
+            match form {
+                Form::Html => drop(html::read(&text, &place, self.collector)),
+                Form::Text => text::add(&text, &place, self.collector),
+                Form::Code => text::add_code(&text, &place, self.collector),
+                Form::Mail => self.collector.lose(&place, "a mail that stands in a text was not read"),
+                Form::Opaque if attachment::is_sealed("", file.name, "", &file.content) => {
+                    self.collector.lose(&place, "holds a mail in a form that is not read");
+                }
+                Form::Opaque => {}
+            }
         }
     }
 
@@ -240,6 +287,10 @@ fn is_shown_image(content: &[u8], media_type: &str, headers: &Headers<'_>, level
         && !headers.is_attachment()
         && headers.content_id().is_some_and(|id| level.shown.contains(id))
         && attachment::is_image(content)
+}
+
+fn attachment_place(name: Option<&str>) -> String {
+    format!("attachment:{}", shown_name(name))
 }
 
 fn shown_name(name: Option<&str>) -> String {

@@ -1,5 +1,6 @@
 //! Evidence that is no mail: alerts, feeds and whatever else, read as text.
 
+use ioc::ObservableType;
 use serde_json::Value;
 
 use crate::{collect::Collector, decode, limits};
@@ -43,14 +44,37 @@ fn join(value: &Value, strings: &mut String) {
 
 /// Notes everything that a text of any length holds.
 pub fn add(text: &str, place: &str, collector: &mut Collector<'_>) {
-    let mut rest = text;
-    while rest.len() > SLICE_BYTES {
-        let window = &rest.as_bytes()[..SLICE_BYTES];
-        let cut =
-            memchr::memrchr2(b'\n', b' ', window).map_or_else(|| rest.floor_char_boundary(SLICE_BYTES), |at| at + 1);
-        let (slice, tail) = rest.split_at(cut);
+    for slice in Slices(text) {
         collector.add_text(slice, place);
-        rest = tail;
     }
-    collector.add_text(rest, place);
+}
+
+/// Notes the URLs of scripts and style sheets. Only URLs: `location.name` is no domain there.
+pub fn add_code(code: &str, place: &str, collector: &mut Collector<'_>) {
+    for slice in Slices(code) {
+        for observable in ioc::extract(&slice.replace("\\/", "/")) {
+            if observable.kind() == ObservableType::Url {
+                collector.add_with_host(observable, place);
+            }
+        }
+    }
+}
+
+/// A text in pieces, cut where no observable lies.
+struct Slices<'a>(&'a str);
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let cut = if self.0.len() > SLICE_BYTES {
+            let window = &self.0.as_bytes()[..SLICE_BYTES];
+            memchr::memrchr2(b'\n', b' ', window).map_or_else(|| self.0.floor_char_boundary(SLICE_BYTES), |at| at + 1)
+        } else {
+            self.0.len()
+        };
+        let (slice, rest) = self.0.split_at(cut);
+        self.0 = rest;
+        (!slice.is_empty()).then_some(slice)
+    }
 }

@@ -65,8 +65,8 @@ async fn a_mail_alone_is_enough_and_twice_is_once() {
     let input = json!({"evidence": {"key": "mail/a"}, "kind": "mail", "note": "by hand"});
     let output = world.run(input.clone()).await.unwrap();
     assert_eq!(output.incident_id, IncidentId::of("default", "console", "mail/a"));
-    assert_eq!((output.run, output.observables), (1, 20));
-    assert_eq!(output.chunks, [Chunk { offset: 0, count: 16 }]);
+    assert_eq!((output.run, output.observables), (1, 22));
+    assert_eq!(output.chunks, [Chunk { offset: 0, count: 18 }]);
 
     let incident = Incident::load(&world.rows, &output.incident_id).await.unwrap();
     assert_eq!(incident.evidence.size_bytes, phish().len() as u64);
@@ -74,8 +74,8 @@ async fn a_mail_alone_is_enough_and_twice_is_once() {
     assert!(incident.started_at.is_some());
 
     let extraction = world.extraction(&output).await;
-    assert_eq!(extraction.observables.len(), 20, "the withheld ones are kept");
-    assert!(extraction.observables[16..].iter().all(|sighted| sighted.withheld.is_some()));
+    assert_eq!(extraction.observables.len(), 22, "the withheld ones are kept");
+    assert!(extraction.observables[18..].iter().all(|sighted| sighted.withheld.is_some()));
 
     let (rows, keys) = (world.rows.all(), world.evidence.keys());
     assert_eq!(world.run(input).await.unwrap(), output);

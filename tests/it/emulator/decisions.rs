@@ -111,6 +111,36 @@ pub async fn aborted(deployed: Rc<Deployed>) {
     assert_eq!(deployed.questions(&id, NIGHT_SHIFT).await.len(), 1, "nobody is asked twice");
 }
 
+pub async fn by_hand(deployed: Rc<Deployed>) {
+    // The mail lies where `receive-mail` has put nothing on the queue for it: under a key of its own.
+    let bytes = mail("by hand", "Pay: https://byhand.example/pay");
+    let key = "incidents/by-hand/mail.eml";
+    let bucket = deployed.stack.output("EvidenceBucketName").unwrap();
+    deployed.stack.gateway().put_object(bucket, key, "message/rfc822", bytes).await.unwrap();
+    deployed.stack.start("by-hand", &json!({"evidence": {"key": key}, "kind": "mail"})).await.unwrap();
+
+    let id = playbook::IncidentId::of("default", "console", key);
+    deployed.asked(&id, 1, 1).await;
+    deployed.stack.stop("by-hand").await.unwrap();
+    until(&format!("{id} is recorded as failed"), async || {
+        let incident = deployed.incident(&id).await;
+        let is_recorded = incident.status == IncidentStatus::Failed;
+        if is_recorded { Ok(()) } else { Err(deployed.story(&id).await) }
+    })
+    .await;
+    assert!(deployed.incident(&id).await.failure.unwrap().contains("ABORTED"));
+}
+
+pub async fn nobody(deployed: Rc<Deployed>) {
+    let bytes = String::from_utf8(mail("nobody", "Pay: https://nobody.example/pay")).unwrap();
+    let bytes = bytes.replace("To: Mia Berg <mia.berg@corp.example>", &format!("To: {NIGHT_SHIFT}, {LEAD}"));
+    let id = deployed.receive("nobody.eml", bytes.into_bytes()).await;
+    let incident = deployed.ends(&id, IncidentStatus::Failed, "FAILED").await;
+    assert!(incident.failure.as_deref().unwrap().contains("nobody is left"), "{incident:?}");
+    assert!(deployed.mails(&id).await.is_empty());
+    assert!(!deployed.lists().await.contains("nobody.example"));
+}
+
 pub async fn deadline(deployed: Rc<Deployed>) {
     let id = deployed.receive("deadline.eml", mail("deadline", "Pay: https://deadline.example/pay")).await;
     for (round, person) in [(1, NIGHT_SHIFT), (2, LEAD)] {

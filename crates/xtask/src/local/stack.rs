@@ -192,6 +192,13 @@ impl Stack {
         Ok(told["events"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Starts an execution by hand.
+    pub async fn start(&self, name: &str, input: &Value) -> Result<()> {
+        let machine = self.output("PlaybookArn")?;
+        let input = json!({ "stateMachineArn": machine, "name": name, "input": input.to_string() });
+        self.states("StartExecution", &input).await.map(|_| ())
+    }
+
     /// Stops an execution by hand.
     pub async fn stop(&self, name: &str) -> Result<()> {
         let input = json!({ "executionArn": self.execution_arn(name)?, "error": "Stopped", "cause": "by hand" });
