@@ -38,10 +38,4 @@ impl Fault {
             Self::Pending(_) => "Pending",
         }
     }
-
-    /// Whether the same call may succeed later without anybody changing anything.
-    #[must_use]
-    pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Throttled(_) | Self::Unavailable(_) | Self::Pending(_))
-    }
 }
