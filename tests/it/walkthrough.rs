@@ -2,8 +2,10 @@
 //!
 //! The order is the order of the functions; the state machine only calls them one after the other.
 
-use playbook::ports::Evidence;
-use playbook::{assessment::Route, incident::IncidentStatus, outcome::Judgement, receipt::Receipt, verdict::Reason};
+use playbook::{
+    IncidentId, assessment::Route, incident::IncidentStatus, outcome::Judgement, ports::Evidence, receipt::Receipt,
+    verdict::Reason,
+};
 
 use crate::world::{World, fixture};
 
@@ -72,6 +74,17 @@ impl<'w> Browser<'w> {
         fields.extend(ticked.iter().map(|tick| ("indicators", tick.as_str())));
         self.submit("decide", &fields).await
     }
+}
+
+/// The stages up to the question, without looking at each.
+async fn until_a_person_is_asked(world: &World) -> IncidentId {
+    let input = world.admit(&world.receive_mail(&fixture("phish.eml")).await).await;
+    let extracted = world.extract(&input).await;
+    let id = extracted.incident_id.clone();
+    world.enrich(&extracted).await;
+    world.assess(&id).await;
+    world.request_review(&id).await;
+    id
 }
 
 fn link_in(mail: &playbook::ports::Mail) -> String {
@@ -152,12 +165,7 @@ async fn a_phish_ends_on_the_block_list_by_a_named_analyst() {
 #[tokio::test]
 async fn a_false_positive_enforces_nothing_and_is_remembered() {
     let world = World::with("secure-parcel.example: {threatfox: malicious}\n").await;
-    let input = world.admit(&world.receive_mail(&fixture("phish.eml")).await).await;
-    let extracted = world.extract(&input).await;
-    let id = extracted.incident_id.clone();
-    world.enrich(&extracted).await;
-    world.assess(&id).await;
-    world.request_review(&id).await;
+    let id = until_a_person_is_asked(&world).await;
 
     let link = link_in(&world.mails_to(ANALYST)[0]);
     assert_eq!(Browser::open(&world, &link).await.decide("rejected").await.status(), 303);
@@ -209,12 +217,7 @@ async fn an_outage_ends_at_a_person_and_nothing_calls_it_benign() {
 #[tokio::test]
 async fn when_nobody_decides_in_time_nothing_is_enforced_and_people_are_told() {
     let world = World::with("secure-parcel.example: {threatfox: malicious}\n").await;
-    let input = world.admit(&world.receive_mail(&fixture("phish.eml")).await).await;
-    let extracted = world.extract(&input).await;
-    let id = extracted.incident_id.clone();
-    world.enrich(&extracted).await;
-    world.assess(&id).await;
-    world.request_review(&id).await;
+    let id = until_a_person_is_asked(&world).await;
 
     world.clock.advance_minutes(61);
     assert_eq!(world.sweep().await.ended, 1);

@@ -31,21 +31,7 @@ fn encoding_name(text: &str) -> String {
 
 /// Undoes percent-encoding; what is none stays.
 pub fn percent(text: &str) -> Vec<u8> {
-    let mut content = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some(at) = memchr::memchr(b'%', rest) {
-        content.extend_from_slice(&rest[..at]);
-        let hex = (rest.get(at + 1).and_then(|b| nibble(*b)), rest.get(at + 2).and_then(|b| nibble(*b)));
-        if let (Some(high), Some(low)) = hex {
-            content.push(high << 4 | low);
-            rest = &rest[at + 3..];
-        } else {
-            content.push(b'%');
-            rest = &rest[at + 1..];
-        }
-    }
-    content.extend_from_slice(rest);
-    content
+    percent_encoding::percent_decode_str(text).collect()
 }
 
 /// Undoes the percent-encoding of text.
