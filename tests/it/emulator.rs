@@ -4,10 +4,13 @@
 //! with indicators of its own; each is bounded in time, and the report at the end names the ones that failed. One alone:
 //! `PLAYBOOK_SCENARIO=aborted cargo test -p it emulator`.
 
+mod alerts;
 mod decisions;
 mod deployed;
 mod intake;
+mod late;
 mod permissions;
+mod targets;
 mod visitor;
 
 use std::{any::Any, fmt::Write as _, pin::Pin, rc::Rc, time::Duration};
@@ -54,6 +57,21 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
         "by hand: an execution started from the console that is aborted is recorded too": decisions::by_hand,
         "nobody: when every approver is part of the incident, it fails where people see it": decisions::nobody,
         "deadline: the next level is asked, then nothing is enforced": decisions::deadline,
+        "recorded: malicious is known, watched and in a ticket before anybody decides; approval enforces": targets::recorded,
+        "released: rejection takes back what this incident wrote; what was there before stays": targets::released,
+        "watched: suspicious is detected, and nobody is asked": targets::watched,
+        "shared: blocked until the last of two incidents is released; what was there before stays": targets::shared,
+        "firewalled: an approved address is in the IP set until it is released; what others put there stays": targets::firewalled,
+        "ticket refused: the incident fails where people see it": targets::ticket_refused,
+        "signed: an alert goes to its verdict; a wrong key, an old timestamp and a replay are refused": alerts::signed,
+        "splunk: the secret in the path lets in, and is in no log": alerts::splunk,
+        "findings: GuardDuty and Security Hub, delivered twice, are one incident each": alerts::findings,
+        "listed: what a feed lists is malicious": alerts::listed,
+        "storm: of fifty alike twenty are looked at and thirty attached": alerts::storm,
+        "late: a malicious answer opens a closed incident once more, and five deliveries change nothing": late::answered,
+        "killed review: the sweep alone finishes what it left behind": late::killed,
+        "abandoned: an incident without a living execution is found": late::abandoned,
+        "copied: a playbook with a second review runs by route": late::copied,
         "scanner: whatever it opens and presses, nothing is decided": scanner::decides_nothing,
         "roles: a function cannot do what is not its business": permissions::roles,
     ]

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a wrong assumption ends the test")]
 
 mod browser;
+mod dns;
 mod emulator;
+mod releases;
 mod scanner;
 mod state_machine;
+mod taxii;
 mod walkthrough;
 mod world;

@@ -1,274 +1,287 @@
-//! Rules of the state machine and the template that no linter and no emulator checks.
+//! Rules of the state machines and the template that no linter and no emulator checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use playbook::Fault;
-use serde_json::Value;
-use xtask::project::Project;
+use serde_json::{Map, Value};
+use xtask::{
+    definition::{self, State},
+    playbook_command,
+    project::Project,
+    template::{self, Machine},
+};
 
-/// The definition, with every state: those inside the Map as well.
-struct Machine {
-    definition: Value,
-    states: BTreeMap<String, Value>,
-    /// Names of the states inside the Map.
-    inner: BTreeSet<String>,
-}
+/// The longest way of an incident that no person is asked about.
+const TRANSITIONS_MAX: usize = 12;
 
 fn read(path: &str) -> String {
     let path = Project::find().unwrap().path(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn machine() -> Machine {
-    let definition: Value = serde_json::from_str(&read("statemachine/playbook.asl.json")).unwrap();
-    let mut states = BTreeMap::new();
-    let mut inner = BTreeSet::new();
-    for (name, state) in definition["States"].as_object().unwrap() {
-        states.insert(name.clone(), state.clone());
-        for (name, state) in state["ItemProcessor"]["States"].as_object().into_iter().flatten() {
-            states.insert(name.clone(), state.clone());
-            inner.insert(name.clone());
-        }
-    }
-    Machine { definition, states, inner }
+/// A definition with its name; examples are not deployed.
+fn definitions() -> Vec<(String, Value)> {
+    let files = definition::all(&Project::find().unwrap()).unwrap();
+    files.iter().map(|path| (definition::name_of(path), definition::read(path).unwrap())).collect()
 }
 
-/// The template; intrinsic functions lose their tag and keep their argument.
-fn template() -> Value {
-    let mut text = String::new();
-    for line in read("infra/template.yaml").lines() {
-        let mut words = vec![];
-        for word in line.split(' ') {
-            let is_tag = word.starts_with('!') && word.len() > 1 && word[1..].chars().all(char::is_alphanumeric);
-            if !is_tag {
-                words.push(word);
-            }
-        }
-        text.push_str(&words.join(" "));
-        text.push('\n');
-    }
-    serde_saphyr::from_str(&text).unwrap()
+fn playbook() -> Value {
+    definition::read(&Project::find().unwrap().path("statemachine/playbook.asl.json")).unwrap()
 }
 
-/// Where a state may lead.
-fn targets(state: &Value) -> Vec<String> {
-    let mut targets = vec![];
-    let mut add = |value: &Value| targets.extend(value.as_str().map(str::to_owned));
-    add(&state["Next"]);
-    add(&state["Default"]);
-    for list in ["Choices", "Catch"] {
-        state[list].as_array().into_iter().flatten().for_each(|entry| add(&entry["Next"]));
-    }
-    targets
-}
-
-fn errors(state: &Value, list: &str) -> Vec<Vec<String>> {
-    let entries = state[list].as_array().cloned().unwrap_or_default();
-    entries.iter().map(|entry| serde_json::from_value(entry["ErrorEquals"].clone()).unwrap()).collect()
+fn parsed() -> Value {
+    template::parse(&read(template::FILE)).unwrap()
 }
 
 /// `update-databases` → `UpdateDatabasesFunction`.
 fn sam_id(folder: &str) -> String {
-    let pascal: String = folder
-        .split('-')
-        .map(|word| {
-            let (first, rest) = word.split_at(1);
-            first.to_uppercase() + rest
-        })
-        .collect();
-    pascal + "Function"
-}
-
-/// Every text inside a value.
-fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(items) => items.iter().flat_map(texts).collect(),
-        Value::Object(map) => map.values().flat_map(texts).collect(),
-        _ => vec![],
-    }
-}
-
-fn substitutions(text: &str) -> BTreeSet<String> {
-    text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name.to_owned()).collect()
+    xtask::local::logical_id(folder) + "Function"
 }
 
 #[test]
-fn every_target_exists_and_every_state_is_reached() {
-    let machine = machine();
-    let top = machine.definition["States"].as_object().unwrap();
-    assert!(machine.states.len() <= 40);
-    let mut reached = BTreeSet::new();
-    let mut open = vec![machine.definition["StartAt"].as_str().unwrap().to_owned()];
-    while let Some(name) = open.pop() {
-        if !reached.insert(name.clone()) {
-            continue;
-        }
-        let state = top.get(&name).unwrap_or_else(|| panic!("there is no state {name}"));
-        open.extend(targets(state));
-        let processor = &state["ItemProcessor"];
-        if processor.is_object() {
-            let inside = processor["States"].as_object().unwrap();
-            assert!(inside.contains_key(processor["StartAt"].as_str().unwrap()));
-            for (inner_name, inner) in inside {
-                assert!(
-                    targets(inner).iter().all(|target| inside.contains_key(target)),
-                    "{inner_name} leads out of its Map"
-                );
-            }
-        }
-    }
-    assert_eq!(reached, top.keys().cloned().collect());
-}
-
-#[test]
-fn every_task_ends_in_time_is_retried_and_is_caught() {
-    let machine = machine();
-    for (name, state) in machine.states.iter().filter(|(_, state)| state["Type"] == "Task") {
-        assert!(state["TimeoutSeconds"].is_u64(), "{name}: the timeout is a literal number");
-        assert!(state["Retry"].as_array().is_some_and(|retry| !retry.is_empty()), "{name} is not retried");
-        for retry in state["Retry"].as_array().unwrap() {
-            assert_eq!(retry["JitterStrategy"], "FULL", "{name}");
-        }
-        let catches = errors(state, "Catch");
-        assert_eq!(catches.last(), Some(&vec!["States.ALL".to_owned()]), "{name} catches everything, last");
-        let is_net = ["MarkFailed", "TellFailed"].contains(&name.as_str());
-        if !machine.inner.contains(name) && !is_net {
-            let last = state["Catch"].as_array().unwrap().last().unwrap();
-            assert_eq!(last["Next"], "MarkFailed", "{name}");
-            assert!(catches.iter().any(|errors| errors.contains(&"States.DataLimitExceeded".to_owned())), "{name}");
-        }
+fn every_definition_keeps_the_rules() {
+    let template = parsed();
+    for (name, machine) in definitions() {
+        let findings = playbook_command::known(&template, &name).findings(&machine);
+        assert_eq!(findings, Vec::<String>::new(), "{name}");
     }
 }
 
 #[test]
-fn only_the_await_waits_for_a_token_and_it_hands_the_token_on() {
-    let waits: Vec<(String, Value)> = machine()
-        .states
-        .into_iter()
-        .filter(|(_, state)| state["Resource"].as_str().is_some_and(|resource| resource.contains("waitForTaskToken")))
-        .collect();
-    assert_eq!(waits.len(), 1);
-    let (name, state) = &waits[0];
-    assert_eq!(name, "AwaitDecision");
-    assert_eq!(state["Resource"], "arn:aws:states:::lambda:invoke.waitForTaskToken");
-    assert!(texts(&state["Arguments"]).iter().any(|text| text.contains("$states.context.Task.Token")));
-}
-
-#[test]
-fn the_machine_and_the_code_name_the_same_faults() {
-    let known: BTreeSet<&str> = Fault::NAMES.into();
-    let mut retried = BTreeSet::new();
-    for (name, state) in &machine().states {
-        for list in ["Retry", "Catch"] {
-            for error in errors(state, list).into_iter().flatten().filter(|error| !error.contains('.')) {
-                assert!(known.contains(error.as_str()), "{name}: {error} is no fault of ours");
-                if list == "Retry" {
-                    retried.insert(error);
-                }
-            }
-        }
-        let is_ours = state["Resource"].as_str().is_some_and(|resource| resource.contains("lambda:invoke"));
-        if is_ours {
-            let retry: BTreeSet<String> = errors(state, "Retry").into_iter().flatten().collect();
-            assert!(["Throttled", "Unavailable"].iter().all(|fault| retry.contains(*fault)), "{name}");
-        }
+fn the_template_deploys_every_machine_and_the_second_net_is_below_each() {
+    let template = parsed();
+    let machines = template::machines(&template);
+    let words: BTreeSet<&str> = machines.iter().map(|machine| machine.word.as_str()).collect();
+    let files = definition::deployed(&Project::find().unwrap()).unwrap();
+    assert_eq!(
+        words,
+        files.iter().map(|path| definition::name_of(path)).collect::<Vec<_>>().iter().map(String::as_str).collect()
+    );
+    let watched = &template["Resources"]["EndedExecutionRule"]["Properties"]["EventPattern"]["detail"];
+    let watched: BTreeSet<&str> =
+        watched["stateMachineArn"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(watched, machines.iter().map(|machine| machine.id.as_str()).collect());
+    for machine in &machines {
+        let properties = &template["Resources"][&machine.id]["Properties"];
+        assert_eq!(properties["Name"], format!("${{AWS::StackName}}-{}", machine.word));
+        assert_eq!(properties["Type"], "STANDARD", "an Express machine cannot wait for a person");
+        assert_eq!(properties["Tracing"]["Enabled"], true, "{}", machine.id);
+        assert_eq!(properties["Logging"]["IncludeExecutionData"], false, "{}: the data holds task tokens", machine.id);
     }
-    let never: Vec<&String> =
-        retried.iter().filter(|error| ["Rejected", "Misconfigured"].contains(&error.as_str())).collect();
-    assert!(never.is_empty(), "{never:?} cannot be mended by trying again");
 }
 
 #[test]
-fn functions_folders_template_and_machine_use_one_word() {
+fn functions_folders_template_and_machines_use_one_word() {
     let project = Project::find().unwrap();
-    let template = template();
-    let resources = template["Resources"].as_object().unwrap();
+    let template = parsed();
     let folders: BTreeSet<String> = project.functions().unwrap().into_iter().collect();
-    let functions: BTreeSet<&String> =
-        resources.iter().filter(|(_, r)| r["Type"] == "AWS::Serverless::Function").map(|(id, _)| id).collect();
     let expected: BTreeSet<String> = folders.iter().map(|folder| sam_id(folder)).collect();
-    assert_eq!(functions, expected.iter().collect());
+    assert_eq!(template::functions(&template), expected);
     for folder in &folders {
-        let code = resources[&sam_id(folder)]["Properties"]["CodeUri"].as_str().unwrap();
+        let code = template["Resources"][&sam_id(folder)]["Properties"]["CodeUri"].as_str().unwrap();
         assert_eq!(code.trim_end_matches('/'), format!("../dist/{folder}"));
         let manifest = read(&format!("functions/{folder}/Cargo.toml"));
         assert!(manifest.contains(&format!("name = \"{folder}\"")), "{folder}");
         let lines = read(&format!("functions/{folder}/src/main.rs")).lines().count();
         assert!(lines <= 45, "{folder}/src/main.rs has {lines} lines: wiring only");
     }
-    for (name, state) in &machine().states {
-        let resource = state["Resource"].as_str().unwrap_or_default();
-        if resource.contains("lambda:invoke") {
-            let function = state["Arguments"]["FunctionName"].as_str().unwrap();
-            let id = function.trim_start_matches("${").trim_end_matches('}');
-            assert!(expected.contains(id), "{name}: {function}");
+    for (machine, definition) in definitions() {
+        for (function, states) in definition::calls(&definition) {
+            assert!(expected.contains(&function), "{machine}: {states:?} call {function}");
         }
     }
 }
 
-#[test]
-fn every_substitution_is_given_and_none_is_left_over() {
-    let used = substitutions(&read("statemachine/playbook.asl.json"));
-    let template = template();
-    let given = template["Resources"]["Playbook"]["Properties"]["DefinitionSubstitutions"].as_object().unwrap().clone();
-    assert_eq!(used, given.keys().cloned().collect());
+/// What a function's `main.rs` says of itself: the settings it reads, and the calls it makes as actions of IAM.
+fn says(function: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    const SERVICES: [(&str, &str); 8] = [
+        ("S3", "s3"),
+        ("DynamoDB", "dynamodb"),
+        ("SQS", "sqs"),
+        ("Step Functions", "states"),
+        ("SES", "ses"),
+        ("SSM", "ssm"),
+        ("Secrets Manager", "secretsmanager"),
+        ("WAF", "wafv2"),
+    ];
+    let code = read(&format!("functions/{function}/src/main.rs"));
+    let header: Vec<&str> = code.lines().map_while(|line| line.strip_prefix("//!")).collect();
+    let (mut settings, mut actions, mut service) = (BTreeSet::new(), BTreeSet::new(), "");
+    // Odd pieces stand between backticks.
+    for (number, piece) in header.join("").split('`').enumerate() {
+        if number % 2 == 0 {
+            let named = SERVICES.iter().filter_map(|(name, prefix)| Some((piece.rfind(name)?, *prefix)));
+            service = named.max().map_or(service, |(_, prefix)| prefix);
+        } else if piece.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') {
+            settings.insert(piece.to_owned());
+        } else if !service.is_empty() && piece.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            actions.insert(format!("{service}:{piece}"));
+        }
+    }
+    (settings, actions)
 }
 
 #[test]
-fn the_machine_may_do_what_it_does_and_nothing_else() {
-    let template = template();
-    let policies = &template["Resources"]["Playbook"]["Properties"]["Policies"];
-    let granted = texts(policies);
-    let mut needed: BTreeSet<&str> = BTreeSet::new();
-    let mut functions = BTreeSet::new();
-    for state in machine().states.values() {
-        match state["Resource"].as_str().unwrap_or_default() {
-            resource if resource.contains("lambda:invoke") => {
-                needed.insert("lambda:InvokeFunction");
-                functions.extend(substitutions(state["Arguments"]["FunctionName"].as_str().unwrap()));
+fn every_function_is_given_what_it_reads_and_may_do_what_it_calls_and_nothing_else() {
+    // What comes with a call: a version of an object, a 404 instead of a 403, the other name of sending mail.
+    const ALONG: [&str; 3] = ["s3:GetObjectVersion", "s3:ListBucket", "ses:SendRawEmail"];
+    let template = parsed();
+    for function in Project::find().unwrap().functions().unwrap() {
+        let properties = &template["Resources"][sam_id(&function)]["Properties"];
+        let (settings, calls) = says(&function);
+        let given: BTreeSet<String> = properties["Environment"]["Variables"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert_eq!(given, settings, "{function}: settings of the template, and of its main.rs");
+        let services = ["s3:", "dynamodb:", "sqs:", "states:", "ses:", "ssm:", "secretsmanager:", "wafv2:"];
+        let allowed: BTreeSet<String> = definition::texts(&properties["Policies"])
+            .into_iter()
+            .filter(|text| services.iter().any(|service| text.starts_with(service)) && !text.contains("FromAddress"))
+            .filter(|text| !ALONG.contains(text))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(allowed, calls, "{function}: actions that the template allows, and calls that its main.rs names");
+    }
+}
+
+/// What a state needs to be allowed, and of which function where it calls one.
+fn needs(state: &State<'_>) -> Option<(&'static str, Option<String>)> {
+    match state.resource() {
+        "" => None,
+        resource if resource.contains("lambda:invoke") => {
+            Some(("lambda:InvokeFunction", state.function().map(str::to_owned)))
+        }
+        "arn:aws:states:::dynamodb:getItem" => Some(("dynamodb:GetItem", None)),
+        "arn:aws:states:::dynamodb:updateItem" => Some(("dynamodb:UpdateItem", None)),
+        "arn:aws:states:::sns:publish" => Some(("sns:Publish", None)),
+        other => panic!("{other}: say here which permission it needs"),
+    }
+}
+
+#[test]
+fn the_machines_may_do_what_they_do_and_nothing_else() {
+    let template = parsed();
+    let mut by_role: BTreeMap<String, Vec<Machine>> = BTreeMap::new();
+    for machine in template::machines(&template) {
+        by_role.entry(machine.role.clone()).or_default().push(machine);
+    }
+    for (role, machines) in by_role {
+        let (mut actions, mut functions) = (BTreeSet::new(), BTreeSet::new());
+        for machine in machines {
+            let definition: Value =
+                serde_json::from_str(&read(&format!("statemachine/{}.asl.json", machine.word))).unwrap();
+            for (action, function) in definition::states(&definition).iter().filter_map(needs) {
+                actions.insert(action);
+                functions.extend(function);
             }
-            "arn:aws:states:::dynamodb:getItem" => drop(needed.insert("dynamodb:GetItem")),
-            "arn:aws:states:::dynamodb:updateItem" => drop(needed.insert("dynamodb:UpdateItem")),
-            "arn:aws:states:::sns:publish" => drop(needed.insert("sns:Publish")),
-            "" => {}
-            other => panic!("{other}: say here which permission it needs"),
         }
+        let policies = &template["Resources"][&role]["Properties"]["Policies"];
+        let granted = definition::texts(policies);
+        let is_ours = |text: &&str| {
+            let service = text.split_once(':').map(|(service, _)| service);
+            service.is_some_and(|service| ["lambda", "dynamodb", "sns", "states"].contains(&service))
+        };
+        let allowed: BTreeSet<&str> = granted.iter().copied().filter(is_ours).collect();
+        assert_eq!(allowed, actions, "{role}");
+        let invoked: BTreeSet<String> = granted
+            .iter()
+            .filter_map(|text| text.strip_suffix("Function.Arn"))
+            .map(|n| format!("{n}Function"))
+            .collect();
+        assert_eq!(invoked, functions, "{role}");
     }
-    let actions: BTreeSet<&str> = granted
-        .iter()
-        .map(String::as_str)
-        .filter(|text| {
-            text.split_once(':').is_some_and(|(service, _)| ["lambda", "dynamodb", "sns", "states"].contains(&service))
-        })
-        .filter(|text| !text.contains("LeadingKeys"))
-        .collect();
-    assert_eq!(actions, needed);
-    let invoked: BTreeSet<String> = granted
-        .iter()
-        .filter_map(|text| text.strip_suffix("Function.Arn"))
-        .map(|name| format!("{name}Function"))
-        .collect();
-    assert_eq!(invoked, functions);
 }
 
 #[test]
-fn expressions_use_only_what_step_functions_has() {
-    for (name, state) in &machine().states {
-        for text in texts(state) {
-            let Some(expression) = text.strip_prefix("{%").and_then(|rest| rest.strip_suffix("%}")) else {
-                assert!(!text.contains("{%"), "{name}: an expression is a whole string: {text}");
-                continue;
-            };
-            assert!(!expression.contains("?:") && !expression.contains("??"), "{name}: not in JSONata 2.0: {text}");
-            assert!(!expression.contains("$eval"), "{name}: {text}");
-            jsonata_core::parser::parse(expression).unwrap_or_else(|error| panic!("{name}: {text}: {error}"));
-        }
-        // States hand on nothing but variables: the payload stays far below the limit, and states can be moved.
-        if ["Task", "Map", "Pass"].contains(&state["Type"].as_str().unwrap()) && state["End"] != true {
-            let is_inner = machine().inner.contains(name);
-            assert!(is_inner || state["Output"] == serde_json::json!({}), "{name}: Output is not {{}}");
-        }
+fn only_the_await_of_the_playbook_waits_for_a_person() {
+    for (name, expected) in [("playbook", &["AwaitDecision"][..]), ("enrich-only", &[])] {
+        let definition: Value = serde_json::from_str(&read(&format!("statemachine/{name}.asl.json"))).unwrap();
+        let states = definition::states(&definition);
+        let waits: Vec<&str> = states
+            .iter()
+            .filter(|state| state.resource().contains("waitForTaskToken"))
+            .map(|state| state.name)
+            .collect();
+        assert_eq!(waits, expected, "{name}");
+    }
+}
+
+/// The longest way from a state to an end that passes none of these states, in states.
+fn longest(states: &Map<String, Value>, from: &str, shut: &[&str], passed: &mut Vec<String>) -> Option<usize> {
+    if shut.contains(&from) || passed.iter().any(|name| name == from) {
+        return None;
+    }
+    let state = &states[from];
+    // Each item of a Map enters the one state that does its work.
+    let own = if state["Type"] == "Map" { 2 } else { 1 };
+    if state["End"] == true {
+        return Some(own);
+    }
+    passed.push(from.to_owned());
+    let ways: Vec<usize> =
+        definition::leads_to(state).into_iter().filter_map(|to| longest(states, to, shut, passed)).collect();
+    passed.pop();
+    Some(own + ways.into_iter().max()?)
+}
+
+#[test]
+fn an_incident_that_needs_no_person_takes_few_transitions() {
+    for (name, asks) in [("playbook", &["PrepareReview", "MarkFailed"][..]), ("enrich-only", &["MarkFailed"])] {
+        let definition: Value = serde_json::from_str(&read(&format!("statemachine/{name}.asl.json"))).unwrap();
+        let way = longest(definition["States"].as_object().unwrap(), "Extract", asks, &mut vec![]).unwrap();
+        assert!((6..=TRANSITIONS_MAX).contains(&way), "{name}: {way} states");
+    }
+}
+
+#[test]
+fn nothing_is_enforced_without_a_decision_or_the_policy_and_the_table_of_ways_holds() {
+    let definition = playbook();
+    let states = definition["States"].as_object().unwrap();
+    let acts: BTreeMap<&str, &str> = states
+        .iter()
+        .filter_map(|(name, state)| Some((name.as_str(), state.pointer("/Arguments/Payload/act")?.as_str()?)))
+        .collect();
+    let expected = [
+        ("AwaitDecision", "await"),
+        ("Enforce", "enforce"),
+        ("EnforceAutomatically", "enforce_automatically"),
+        ("PrepareReview", "prepare"),
+        ("Record", "record"),
+        ("Release", "release"),
+    ];
+    assert_eq!(acts, BTreeMap::from(expected));
+    let enforcing: BTreeSet<&str> = states
+        .iter()
+        .filter(|(_, state)| definition::leads_to(state).contains(&"Enforce"))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(enforcing, BTreeSet::from(["Decision"]));
+    let first: BTreeMap<&str, &str> = states["Route"]["Choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|choice| Some((choice["Condition"].as_str()?.split('\'').nth(1)?, choice["Next"].as_str()?)))
+        .collect();
+    let ways = [
+        ("benign", "Close"),
+        ("needs-data", "OpenTicket"),
+        ("provisional", "Close"),
+        ("review", "Record"),
+        ("watch", "Record"),
+    ];
+    assert_eq!(first, BTreeMap::from(ways));
+}
+
+/// Every act and name of the function that a payload may hold, as the code reads it.
+#[test]
+fn every_act_is_one_that_the_functions_know() {
+    for act in ["record", "enforce_automatically", "enforce", "release"] {
+        let input = serde_json::json!({
+            "act": act, "incident_id": "inc-aaaaaaaaaaaaaaaaaaaaaaaaaa", "run": 1, "round": 1,
+        });
+        serde_json::from_value::<update_databases::Input>(input).unwrap_or_else(|error| panic!("{act}: {error}"));
     }
 }
 

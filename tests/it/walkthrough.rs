@@ -7,12 +7,15 @@ use playbook::{
     verdict::Reason,
 };
 
+use serde_json::json;
+use xtask::stand_in::tickets::System;
+
 use crate::world::{World, fixture};
 
 const ANALYST: &str = "night-shift@soc.example";
 
 /// The analyst's browser: one cookie, and the forms of the page.
-struct Browser<'w> {
+pub struct Browser<'w> {
     world: &'w World,
     link: String,
     cookie: String,
@@ -21,7 +24,7 @@ struct Browser<'w> {
 
 impl<'w> Browser<'w> {
     /// Opens the link of the mail.
-    async fn open(world: &'w World, link: &str) -> Self {
+    pub async fn open(world: &'w World, link: &str) -> Self {
         let request = http::Request::get(link).body(vec![]).unwrap();
         let response = world.review(request).await;
         assert_eq!(response.status(), 200);
@@ -57,7 +60,7 @@ impl<'w> Browser<'w> {
     }
 
     /// Asks for the one-time code, reads it from the mail and decides.
-    async fn decide(&self, choice: &str) -> http::Response<Vec<u8>> {
+    pub async fn decide(&self, choice: &str) -> http::Response<Vec<u8>> {
         let csrf = self.field("csrf");
         self.submit("code", &[("csrf", &csrf), ("address", ANALYST)]).await;
         let mail = self.world.mails_to(ANALYST).pop().unwrap();
@@ -87,7 +90,7 @@ async fn until_a_person_is_asked(world: &World) -> IncidentId {
     id
 }
 
-fn link_in(mail: &playbook::ports::Mail) -> String {
+pub fn link_in(mail: &playbook::ports::Mail) -> String {
     let start = mail.text.find("https://review.corp.example/r/").unwrap();
     mail.text[start..].split_whitespace().next().unwrap().to_owned()
 }
@@ -128,6 +131,20 @@ async fn a_phish_ends_on_the_block_list_by_a_named_analyst() {
     assert!(receipts.iter().all(|receipt| receipt.replay().1.is_empty()), "every receipt reaches its verdict again");
     assert!(assessment.plan.open().count() >= 2, "{:?}", assessment.plan);
 
+    // 11 update-databases, for the first time: what blocks nothing is written at once, and can be taken back.
+    let recorded = world.update_databases(&id, update_databases::Act::Record).await.unwrap();
+    assert_eq!(recorded.written, assessment.plan.at_once().count());
+    assert!(world.stand_in().misp().iter().any(|attribute| attribute.value == "203.0.113.77"));
+    assert!(world.stand_in().watchlist().iter().any(|watched| watched.value == "203.0.113.77"));
+    assert!(world.list("ipv4-addr").await.is_empty(), "recording is not blocking");
+
+    // 8 open-ticket: one ticket with the severity raised, however often the stage runs; the team's channel is told.
+    assert_eq!(world.open_ticket(&id).await.tickets, 1);
+    world.open_ticket(&id).await;
+    let issues = world.stand_in().tickets.issues(System::Jira);
+    assert_eq!(issues.len(), 1, "{issues:?}");
+    assert!(issues[0].title.starts_with("[HIGH]"), "{}", issues[0].title);
+
     // 9 request-review: the named person gets one link. Nothing is enforced yet.
     world.request_review(&id).await;
     let mail = world.mails_to(ANALYST).pop().unwrap();
@@ -151,15 +168,16 @@ async fn a_phish_ends_on_the_block_list_by_a_named_analyst() {
     assert_eq!(world.list("ipv4-addr").await, ["203.0.113.77"]);
     assert!(world.list("url").await.contains(&"https://secure-parcel.example/track/pay?id=4471&lang=en".to_owned()));
 
-    // 13 close: the incident says how it ended, and everybody who was asked is told.
+    // 13 close: the ticket is closed, the incident says how it ended, and everybody who was asked is told.
     assert_eq!(world.close(&id).await.result, "enforced");
     assert_eq!(world.incident(&id).await.status, IncidentStatus::Closed);
     assert!(world.mails_to(ANALYST).pop().unwrap().subject.contains("approved"), "{:?}", world.mails_to(ANALYST).pop());
 
-    // 15 sweep: a year later every entry has expired by itself.
+    // 15 sweep: a year later every entry has expired by itself, everywhere.
     world.clock.advance_minutes(366 * 24 * 60);
-    assert_eq!(world.sweep().await.expired, written.written);
+    assert_eq!(world.sweep().await.expired, written.written + recorded.written);
     assert!(world.list("url").await.is_empty());
+    assert!(world.stand_in().misp().is_empty() && world.stand_in().watchlist().is_empty());
 }
 
 #[tokio::test]
@@ -169,7 +187,9 @@ async fn a_false_positive_enforces_nothing_and_is_remembered() {
 
     let link = link_in(&world.mails_to(ANALYST)[0]);
     assert_eq!(Browser::open(&world, &link).await.decide("rejected").await.status(), 303);
+    world.update_databases(&id, update_databases::Act::Record).await.unwrap();
     world.update_databases(&id, update_databases::Act::Release).await.unwrap();
+    assert!(world.stand_in().misp().is_empty() && world.stand_in().watchlist().is_empty());
     assert_eq!(world.close(&id).await.result, "false_positive");
     assert!(world.list("domain-name").await.is_empty());
 
@@ -225,5 +245,34 @@ async fn when_nobody_decides_in_time_nothing_is_enforced_and_people_are_told() {
     assert_eq!(world.sweep().await, sweep::Output::default(), "nothing is left to do");
     assert_eq!(world.close(&id).await.result, "timed_out");
     assert!(world.list("domain-name").await.is_empty());
-    assert!(world.mails_to(ANALYST).pop().unwrap().subject.contains("not decided in time"));
+    let told = world.mails_to(ANALYST).pop().unwrap().subject;
+    assert!(told.contains("stays undecided"), "{told}");
+}
+
+#[tokio::test]
+async fn a_suspicious_finding_is_watched_and_nobody_is_asked() {
+    let world = World::with("198.51.100.30: {abuseipdb: suspicious, threatfox: suspicious}\n").await;
+    let finding = json!({
+        "id": "6a1f3c1e-0000-4000-8000-000000000001", "source": "aws.guardduty", "detail-type": "GuardDuty Finding",
+        "account": "000000000000", "region": "eu-west-1", "time": "2026-11-24T04:59:00Z",
+        "detail": {
+            "id": "c0c0c0c0", "region": "eu-west-1", "severity": 5, "title": "An API was called from a malicious address.",
+            "updatedAt": "2026-11-24T04:58:12.408Z",
+            "service": {"action": {"actionType": "AWS_API_CALL", "awsApiCallAction": {
+                "api": "GetObject", "remoteIpDetails": {"ipAddressV4": "198.51.100.30"}
+            }}},
+        },
+    });
+    // 2 receive-alert: a finding of GuardDuty becomes an alert on the intake queue.
+    let extracted = world.extract(&world.admit(&world.receive_event(finding).await).await).await;
+    let id = extracted.incident_id.clone();
+    world.enrich(&extracted).await;
+    let assessed = world.assess(&id).await;
+    assert_eq!((assessed.route, assessed.opens_ticket), (Route::Watch, false));
+    // Suspicious is put on the watchlist, which only alerts; threat databases and block lists get nothing.
+    world.update_databases(&id, update_databases::Act::Record).await.unwrap();
+    assert_eq!(world.stand_in().watchlist().len(), 1);
+    assert!(world.stand_in().misp().is_empty() && world.list("ipv4-addr").await.is_empty());
+    assert_eq!(world.close(&id).await.result, "watched");
+    assert!(world.outbox.mails.borrow().is_empty());
 }

@@ -1,30 +1,30 @@
 //! The whole playbook in one process: every port in memory, the providers played by the stand-in.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use enrich::egress::{Destination, Egress};
 use playbook::{
     Fault, IncidentId, Timestamp,
     assessment::Assessment,
     bundle::Bundle,
     cache::{MemoryQuotas, MemoryVerdicts},
     fakes::{
-        CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryQueue, MemoryRows, MemorySecrets,
-        StoppedClock,
+        CountingEntropy, MemoryEvidence, MemoryIpSets, MemoryMachines, MemoryOutbox, MemoryQueue, MemoryRows,
+        MemorySecrets, StoppedClock,
     },
     incident::{Incident, Run},
-    lookup::{Answer, CallError, Method, Request},
-    ports::{Evidence, Mail, Secret},
+    lookup::{Answer, CallError, Request},
+    ports::{Destination, DnsAnswer, DnsQuestion, Egress, Entropy, Evidence, Mail, Nameserver, Secret},
+    rows::{Change, Commit, Row, Rows, Write},
 };
 use serde_json::{Value, json};
 use xtask::{
     config::Overlay,
     project::Project,
-    stand_in::{Answers, Reply, StandIn},
+    stand_in::{Answers, Reply, StandIn, dns::Named},
 };
 
 /// The account of the local stack: the only one in which the demo's policy may be used.
-const ACCOUNT: &str = "000000000000";
+pub const ACCOUNT: &str = "000000000000";
 const BASE_URL: &str = "https://review.corp.example";
 
 /// Every port, and a clock that the test moves.
@@ -36,7 +36,10 @@ pub struct World {
     pub outbox: MemoryOutbox,
     pub clock: StoppedClock,
     pub entropy: CountingEntropy,
+    pub follow_up: MemoryQueue,
     secrets: MemorySecrets,
+    ip_sets: MemoryIpSets,
+    registries: sources::rdap::Registries,
     verdicts: MemoryVerdicts,
     quotas: MemoryQuotas,
     providers: Providers,
@@ -48,15 +51,19 @@ struct Providers(StandIn);
 
 impl Egress for Providers {
     async fn call(&self, to: &Destination<'_>, request: &Request, _timeout: Duration) -> Result<Answer, CallError> {
-        let method = match request.method {
-            Method::Get => "GET",
-            Method::Post => "POST",
-        };
+        let method = request.method.as_str();
         let query = request.url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let path = format!("{}{query}", request.url.path());
         match self.0.answer(to.host, method, &path, &request.headers, &request.body) {
             Reply::Answer(answer) => Ok(answer),
             Reply::Hang => Err(CallError::Timeout),
+        }
+    }
+
+    async fn resolve(&self, _: &Nameserver<'_>, question: &DnsQuestion, _: Duration) -> Result<DnsAnswer, CallError> {
+        match self.0.resolve(question) {
+            Named::Answer(answer) => Ok(answer),
+            Named::Hang => Err(CallError::Timeout),
         }
     }
 }
@@ -81,8 +88,11 @@ impl World {
         let evidence = MemoryEvidence::default();
         let json = playbook::canonical::to_json(&bundle).unwrap();
         evidence.store(&Bundle::location(&config_digest), "application/json", &json).await.unwrap();
-        let keys = bundle.providers.values().filter_map(|provider| provider.secret.clone());
-        Self {
+        let providers = bundle.providers.values().filter_map(|provider| provider.secret.clone());
+        let targets = bundle.targets.values().filter_map(|target| target.secret.clone());
+        let doors = bundle.intake.values().filter_map(|source| Some(source.webhook.as_ref()?.secret.clone()));
+        let keys = providers.chain(targets).chain(doors);
+        let world = Self {
             rows: MemoryRows::default(),
             evidence,
             queue: MemoryQueue::default(),
@@ -90,14 +100,50 @@ impl World {
             outbox: MemoryOutbox::default(),
             clock: StoppedClock::at(now()),
             entropy: CountingEntropy::default(),
+            follow_up: MemoryQueue::default(),
+            ip_sets: MemoryIpSets::default(),
+            registries: sources::rdap::Registries::default(),
             secrets: MemorySecrets(
-                keys.chain(["firewall".to_owned()]).map(|id| (id.clone(), format!("secret-of-{id}"))).collect(),
+                keys.chain(["firewall".to_owned()]).map(|id| (id.clone(), format!("robot:secret-of-{id}"))).collect(),
             ),
             verdicts: MemoryVerdicts::default(),
             quotas: MemoryQuotas::default(),
             providers: Providers(StandIn::new(Answers::parse(answers).unwrap(), now)),
             config_digest,
+        };
+        world.poll_feeds().await;
+        world
+    }
+
+    /// A world in which an earlier release has left these rows and documents, at the moment of the recording.
+    ///
+    /// The configuration of today is published beside the recorded one, as after a deployment.
+    pub async fn of_recording(at: Timestamp, rows: Vec<Row>, documents: BTreeMap<String, Vec<u8>>) -> Self {
+        let world = Self { clock: StoppedClock::at(at), ..Self::with("{}").await };
+        for (key, bytes) in documents {
+            world.evidence.store(&key, "application/octet-stream", &bytes).await.unwrap();
         }
+        for Row { key, attributes } in rows {
+            let write = Write { key, change: Change::Put(attributes), conditions: vec![] };
+            assert_eq!(world.rows.commit(&[write]).await.unwrap(), Commit::Done);
+        }
+        // What was random in the recording must not come again.
+        world.entropy.fill(&mut vec![0; 32 * 1024]).unwrap();
+        world
+    }
+
+    /// The schedule's tick: feeds are fetched, and lists compiled.
+    pub async fn poll_feeds(&self) -> poll_feeds::Output {
+        let world = poll_feeds::World {
+            rows: &self.rows,
+            evidence: &self.evidence,
+            secrets: &self.secrets,
+            queue: &self.queue,
+            clock: &self.clock,
+            egress: &self.providers,
+        };
+        let config = (self.config_digest.as_str(), ACCOUNT);
+        poll_feeds::run(&world, config, Duration::from_mins(1), poll_feeds::Input::default()).await.unwrap()
     }
 
     /// The mail service stores a mail in the bucket; S3 tells `receive-mail`, which puts a message on the intake queue.
@@ -116,13 +162,42 @@ impl World {
         self.queue.messages.borrow().last().unwrap().clone()
     }
 
+    /// `EventBridge` hands an event of AWS to `receive-alert`, which puts its alerts on the intake queue.
+    pub async fn receive_event(&self, event: Value) -> String {
+        let settings = receive_alert::Settings::new(self.config_digest.clone());
+        let world = receive_alert::World {
+            evidence: &self.evidence,
+            rows: &self.rows,
+            queue: &self.queue,
+            secrets: &self.secrets,
+            clock: &self.clock,
+            settings: &settings,
+            account: ACCOUNT,
+        };
+        assert_eq!(receive_alert::run(&world, event).await.unwrap().received, 1);
+        self.queue.messages.borrow().last().unwrap().clone()
+    }
+
     /// The intake queue delivers a message to `admit`, which starts the execution; its input comes back.
     pub async fn admit(&self, message: &str) -> Value {
+        assert!(self.deliver(message).await.failures.is_empty());
+        serde_json::from_str(&self.machines.started.borrow().last().unwrap().1).unwrap()
+    }
+
+    /// The intake queue delivers a message to `admit`, whatever becomes of it.
+    pub async fn deliver(&self, message: &str) -> admit::Output {
         let batch = json!({"Records": [{"messageId": "m1", "body": message}]});
         let batch = serde_json::from_value(batch).unwrap();
-        let output = admit::run(&self.rows, &self.machines, &self.clock, &self.config_digest, batch).await.unwrap();
-        assert!(output.failures.is_empty());
-        serde_json::from_str(&self.machines.started.borrow().last().unwrap().1).unwrap()
+        let settings = admit::Settings::new(self.config_digest.clone());
+        let world = admit::World {
+            evidence: &self.evidence,
+            rows: &self.rows,
+            machines: &self.machines,
+            clock: &self.clock,
+            settings: &settings,
+            account: ACCOUNT,
+        };
+        admit::run(&world, &self.tickets(), batch).await.unwrap()
     }
 
     /// State `Extract`.
@@ -134,7 +209,11 @@ impl World {
 
     /// State `Enrich`, once for each chunk.
     pub async fn enrich(&self, extracted: &extract::Output) -> Vec<enrich::Output> {
+        let lists = sources::list::StoredLists::new(&self.rows, &self.evidence);
         let world = enrich::World {
+            lists: &lists,
+            registries: &self.registries,
+            queue: &self.follow_up,
             rows: &self.rows,
             evidence: &self.evidence,
             verdicts: &self.verdicts,
@@ -162,8 +241,8 @@ impl World {
         assess::run(&self.evidence, &self.rows, &self.clock, ACCOUNT, input).await.unwrap()
     }
 
-    /// States `PrepareReview` and `AwaitDecision`: people are mailed, the execution sleeps behind its token.
-    pub async fn request_review(&self, id: &IncidentId) {
+    /// States `PrepareReview` and `AwaitDecision`: people are mailed, the execution sleeps behind its token. The answer of the first.
+    pub async fn request_review(&self, id: &IncidentId) -> request_review::Output {
         let settings = request_review::Settings { public_base_url: BASE_URL.to_owned() };
         let world = request_review::World {
             evidence: &self.evidence,
@@ -175,11 +254,13 @@ impl World {
             settings: &settings,
             account: ACCOUNT,
         };
+        let mut answers = vec![];
         for act in [json!({"act": "prepare"}), json!({"act": "await", "task_token": "token-1"})] {
             let mut input = json!({"incident_id": id, "run": 1, "round": 1});
             input.as_object_mut().unwrap().extend(act.as_object().unwrap().clone());
-            request_review::run(&world, serde_json::from_value(input).unwrap()).await.unwrap();
+            answers.push(request_review::run(&world, serde_json::from_value(input).unwrap()).await.unwrap());
         }
+        answers.swap_remove(0)
     }
 
     /// A request to the page behind the link.
@@ -197,34 +278,86 @@ impl World {
         review::handle(&world, request).await
     }
 
-    /// States `Enforce` and `Release`.
+    fn tickets(
+        &self,
+    ) -> targets::ticket::World<'_, MemoryRows, StoppedClock, Providers, MemorySecrets, CountingEntropy> {
+        let (rows, clock, egress) = (&self.rows, &self.clock, &self.providers);
+        targets::ticket::World { rows, clock, egress, secrets: &self.secrets, entropy: &self.entropy }
+    }
+
+    /// States `Record`, `EnforceAutomatically`, `Enforce` and `Release`.
     pub async fn update_databases(
         &self,
         id: &IncidentId,
         act: update_databases::Act,
     ) -> Result<update_databases::Output, Fault> {
-        let input = update_databases::Input { act, incident_id: id.clone(), run: 1, round: 1 };
-        update_databases::run(&self.evidence, &self.rows, &self.clock, ACCOUNT, input).await
+        let run = self.incident(id).await.run;
+        let input = update_databases::Input { act, incident_id: id.clone(), run, round: 1, targets: None };
+        let world = targets::World {
+            evidence: &self.evidence,
+            rows: &self.rows,
+            clock: &self.clock,
+            egress: &self.providers,
+            ip_sets: &self.ip_sets,
+            secrets: &self.secrets,
+            account: ACCOUNT,
+        };
+        update_databases::run(&world, input).await
+    }
+
+    /// State `OpenTicket`.
+    pub async fn open_ticket(&self, id: &IncidentId) -> open_ticket::Output {
+        let world = open_ticket::World {
+            evidence: &self.evidence,
+            rows: &self.rows,
+            secrets: &self.secrets,
+            clock: &self.clock,
+            entropy: &self.entropy,
+            egress: &self.providers,
+            account: ACCOUNT,
+        };
+        let input = open_ticket::Input { incident_id: id.clone(), run: self.incident(id).await.run };
+        open_ticket::run(&world, input).await.unwrap()
     }
 
     /// State `Close`.
     pub async fn close(&self, id: &IncidentId) -> close::Output {
-        let input = close::Input { incident_id: id.clone(), run: 1 };
-        let (clock, entropy) = (&self.clock, &self.entropy);
-        close::run(&self.evidence, &self.rows, &self.machines, &self.outbox, (clock, entropy), input).await.unwrap()
+        let world = close::World {
+            evidence: &self.evidence,
+            rows: &self.rows,
+            machines: &self.machines,
+            outbox: &self.outbox,
+            clock: &self.clock,
+            entropy: &self.entropy,
+            secrets: &self.secrets,
+            egress: &self.providers,
+            account: ACCOUNT,
+        };
+        let input = close::Input { incident_id: id.clone(), run: self.incident(id).await.run };
+        close::run(&world, input).await.unwrap()
     }
 
     /// The minute's sweep.
     pub async fn sweep(&self) -> sweep::Output {
-        let (clock, entropy) = (&self.clock, &self.entropy);
-        sweep::run(&self.evidence, &self.rows, &self.machines, &self.outbox, (clock, entropy), sweep::Input {})
-            .await
-            .unwrap()
+        let world = sweep::World {
+            evidence: &self.evidence,
+            rows: &self.rows,
+            machines: &self.machines,
+            outbox: &self.outbox,
+            clock: &self.clock,
+            entropy: &self.entropy,
+            follow_up: &self.follow_up,
+            egress: &self.providers,
+            ip_sets: &self.ip_sets,
+            secrets: &self.secrets,
+            account: ACCOUNT,
+        };
+        sweep::run(&world, sweep::Input {}).await.unwrap()
     }
 
     /// What a firewall gets of a type; nothing where no list was ever written.
     pub async fn list(&self, kind: &str) -> Vec<String> {
-        let credentials = data_encoding::BASE64.encode(b"firewall:secret-of-firewall");
+        let credentials = data_encoding::BASE64.encode(b"firewall:robot:secret-of-firewall");
         let request = http::Request::get(format!("/lists/{kind}"))
             .header("authorization", format!("Basic {credentials}"))
             .body(vec![])
@@ -232,6 +365,11 @@ impl World {
         let response = serve_lists::handle(&self.evidence, &self.secrets, request).await;
         let text = String::from_utf8(response.body().clone()).unwrap();
         if response.status() == 200 { text.lines().map(str::to_owned).collect() } else { vec![] }
+    }
+
+    /// The systems that are written to, as the stand-in keeps them.
+    pub const fn stand_in(&self) -> &StandIn {
+        &self.providers.0
     }
 
     /// What `assess` concluded.

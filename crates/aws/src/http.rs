@@ -11,11 +11,12 @@ use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use playbook::Fault;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     Error, Invocation, logs,
-    serve::{Failure, panic_text, report},
+    serve::{Failure, invoke, panic_text, report},
 };
 
 /// Serves requests until the sandbox ends.
@@ -28,6 +29,30 @@ pub async fn serve_http(handler: impl AsyncFn(Request<Vec<u8>>, Invocation) -> R
     Runtime::new(service).run().await.map_err(|error| Error::Runtime(error.to_string()))
 }
 
+/// Serves what comes through an HTTP API with one handler and every other event, such as those of `EventBridge`, with the
+/// other. Requests are answered as [`serve_http`] does, events as [`crate::serve()`] does.
+pub async fn serve_either<O: Serialize>(
+    on_request: impl AsyncFn(Request<Vec<u8>>, Invocation) -> Response<Vec<u8>>,
+    on_event: impl AsyncFn(Value, Invocation) -> Result<O, Fault>,
+) -> Result<(), Error> {
+    let (on_request, on_event) = (&on_request, &on_event);
+    let service = service_fn(move |event: LambdaEvent<Value>| either(on_request, on_event, event));
+    Runtime::new(service).run().await.map_err(|error| Error::Runtime(error.to_string()))
+}
+
+async fn either<O: Serialize>(
+    on_request: &impl AsyncFn(Request<Vec<u8>>, Invocation) -> Response<Vec<u8>>,
+    on_event: &impl AsyncFn(Value, Invocation) -> Result<O, Fault>,
+    event: LambdaEvent<Value>,
+) -> Result<Value, Diagnostic> {
+    if event.payload.pointer("/requestContext/http").is_none() {
+        return invoke(on_event, event).await.map_err(Diagnostic::from);
+    }
+    let answered = answer(on_request, event).await?;
+    serde_json::to_value(answered)
+        .map_err(|error| Failure::Fault(Fault::Rejected(format!("the answer cannot be written: {error}"))).into())
+}
+
 async fn answer(
     handler: &impl AsyncFn(Request<Vec<u8>>, Invocation) -> Response<Vec<u8>>,
     event: LambdaEvent<Value>,
@@ -35,7 +60,7 @@ async fn answer(
     let mut invocation = Invocation::from(&event.context);
     invocation.source_ip =
         event.payload.pointer("/requestContext/http/sourceIp").and_then(Value::as_str).map(str::to_owned);
-    logs::begin(&invocation.request_id);
+    logs::begin(&event.context, None);
     let request = match read(event.payload) {
         Ok(request) => request,
         Err(fault) => {
@@ -140,6 +165,22 @@ mod tests {
         assert_eq!((event.status_code, event.is_base64_encoded, event.cookies.len()), (200, false, 2));
         assert_eq!(event.body, Some(Body::Text("höchst".to_owned())));
         assert!(write(Response::new(vec![0xff])).is_base64_encoded);
+    }
+
+    #[tokio::test]
+    async fn a_request_and_an_event_reach_their_own_handler() {
+        let on_request = async |request: Request<Vec<u8>>, _: Invocation| Response::new(request.into_body());
+        let on_event = async |event: Value, _: Invocation| match event.get("detail") {
+            Some(detail) => Ok(detail.clone()),
+            None => Err(Fault::Rejected("no such event".to_owned())),
+        };
+        let send = async |payload: Value| {
+            either(&on_request, &on_event, LambdaEvent { payload, context: Context::default() }).await
+        };
+        let answered = send(event("hello", false)).await.unwrap();
+        assert_eq!((&answered["statusCode"], &answered["body"]), (&json!(200), &json!("hello")));
+        assert_eq!(send(json!({"detail": {"a": 1}})).await.unwrap(), json!({"a": 1}));
+        assert_eq!(send(json!({"detail-type": "x"})).await.unwrap_err().error_type, "Rejected");
     }
 
     #[tokio::test]

@@ -13,9 +13,12 @@ pub mod evidence;
 mod faults;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "wafv2")]
+pub mod ip_sets;
 mod logs;
 #[cfg(feature = "sfn")]
 pub mod machines;
+pub mod metrics;
 #[cfg(feature = "ses")]
 pub mod outbox;
 #[cfg(feature = "secretsmanager")]
@@ -36,7 +39,9 @@ pub use error::Error;
 #[cfg(feature = "s3")]
 pub use evidence::S3Evidence;
 #[cfg(feature = "http")]
-pub use http::serve_http;
+pub use http::{serve_either, serve_http};
+#[cfg(feature = "wafv2")]
+pub use ip_sets::WafIpSets;
 #[cfg(feature = "sfn")]
 pub use machines::SfnMachines;
 #[cfg(feature = "ses")]

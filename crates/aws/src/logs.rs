@@ -5,12 +5,16 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use lambda_runtime::tracing::subscriber::{
-    self,
-    filter::EnvFilter,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    registry::LookupSpan,
+use lambda_runtime::{
+    Context,
+    tracing::subscriber::{
+        self,
+        filter::EnvFilter,
+        fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+        registry::LookupSpan,
+    },
 };
+use playbook::IncidentId;
 use serde_json::{Map, Value};
 use tracing::{
     Event, Subscriber,
@@ -18,8 +22,8 @@ use tracing::{
 };
 
 static STAGE: OnceLock<&'static str> = OnceLock::new();
-/// A sandbox works on one invocation at a time.
-static REQUEST: Mutex<String> = Mutex::new(String::new());
+/// A sandbox works on one invocation at a time: what every line of it carries.
+static COMMON: Mutex<Vec<(&str, String)>> = Mutex::new(Vec::new());
 
 /// Sets the log up, once; later calls change nothing. Levels come from `RUST_LOG`, `info` where it is absent.
 pub fn start(stage: &'static str) {
@@ -41,11 +45,18 @@ pub fn stage() -> &'static str {
     STAGE.get().copied().unwrap_or("unknown")
 }
 
-/// The lines from here on belong to this request.
-pub fn begin(request_id: &str) {
-    let mut request = REQUEST.lock().unwrap_or_else(PoisonError::into_inner);
-    request.clear();
-    request.push_str(request_id);
+/// The lines from here on belong to this request, to its trace, and to its incident where it is about one.
+pub fn begin(context: &Context, incident: Option<&IncidentId>) {
+    *COMMON.lock().unwrap_or_else(PoisonError::into_inner) = common(context, incident);
+}
+
+fn common(context: &Context, incident: Option<&IncidentId>) -> Vec<(&'static str, String)> {
+    // Root=1-67891233-abcdef012345678912345678;Parent=…;Sampled=1
+    let trace = context.xray_trace_id.as_deref().unwrap_or_default();
+    let root = trace.split(';').find_map(|part| part.trim().strip_prefix("Root=")).unwrap_or_default();
+    let incident = incident.map(IncidentId::as_str).unwrap_or_default();
+    let fields = [("request_id", context.request_id.as_str()), ("trace_id", root), ("incident.id", incident)];
+    fields.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.to_owned())).collect()
 }
 
 struct Lines;
@@ -56,20 +67,21 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let request = REQUEST.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        writeln!(writer, "{}", Value::Object(line(event, &request)))
+        let common = COMMON.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        writeln!(writer, "{}", Value::Object(line(event, common)))
     }
 }
 
-fn line(event: &Event<'_>, request_id: &str) -> Map<String, Value> {
+fn line(event: &Event<'_>, common: Vec<(&str, String)>) -> Map<String, Value> {
     let mut fields = Fields::default();
     fields.0.insert("time".to_owned(), playbook::Timestamp::from_millis(crate::clock::now_ms()).to_string().into());
     fields.0.insert("level".to_owned(), event.metadata().level().as_str().into());
     fields.0.insert("stage".to_owned(), stage().into());
     event.record(&mut fields);
     fields.0.insert("target".to_owned(), event.metadata().target().into());
-    if !request_id.is_empty() {
-        fields.0.insert("request_id".to_owned(), request_id.into());
+    // What the event says itself is nearer: one of a batch names its own incident.
+    for (name, value) in common {
+        fields.0.entry(name).or_insert_with(|| value.into());
     }
     fields.0
 }
@@ -100,5 +112,63 @@ impl Visit for Fields {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tracing::{info, subscriber::with_default};
+
+    use super::*;
+
+    /// Keeps the lines instead of printing them.
+    struct Kept(Arc<Mutex<Vec<Map<String, Value>>>>, Vec<(&'static str, String)>);
+
+    impl Subscriber for Kept {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, event: &Event<'_>) {
+            self.0.lock().unwrap().push(line(event, self.1.clone()));
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    fn context() -> Context {
+        let mut context = Context::default();
+        context.request_id = "request-1".to_owned();
+        context.xray_trace_id =
+            Some("Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1".to_owned());
+        context
+    }
+
+    #[test]
+    fn every_line_names_its_request_its_trace_and_its_incident() {
+        let (one, other) = (IncidentId::of("t", "s", "one"), IncidentId::of("t", "s", "other"));
+        let lines = Arc::new(Mutex::new(vec![]));
+        with_default(Kept(lines.clone(), common(&context(), Some(&one))), || {
+            info!(count = 1, "said something");
+            info!(incident.id = %other, "said something of another");
+        });
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines[0]["incident.id"], one.as_str());
+        assert_eq!(lines[1]["incident.id"], other.as_str());
+        for line in lines.iter() {
+            assert_eq!(line["request_id"], "request-1");
+            assert_eq!(line["trace_id"], "1-67891233-abcdef012345678912345678");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_said() {
+        assert_eq!(common(&Context::default(), None), []);
     }
 }

@@ -117,16 +117,29 @@ impl Platform {
         Ok(crate::SqsQueue::new(&self.config, Self::setting("INTAKE_QUEUE_URL")?))
     }
 
-    /// The state machine. Reads `PLAYBOOK_ARN`.
+    /// The follow-up queue. Reads `FOLLOW_UP_QUEUE_URL`.
+    #[cfg(feature = "sqs")]
+    pub fn follow_up_queue(&self) -> Result<crate::SqsQueue, Error> {
+        Ok(crate::SqsQueue::new(&self.config, Self::setting("FOLLOW_UP_QUEUE_URL")?))
+    }
+
+    /// The state machines. Reads `PLAYBOOK_ARN`.
     #[cfg(feature = "sfn")]
     pub fn machines(&self) -> Result<crate::SfnMachines, Error> {
-        Ok(crate::SfnMachines::new(&self.config, Self::setting("PLAYBOOK_ARN")?))
+        Ok(crate::SfnMachines::new(&self.config, &Self::setting("PLAYBOOK_ARN")?))
     }
 
     /// Secrets of providers or consumers. Reads `SECRETS_PREFIX`.
     #[cfg(feature = "ssm")]
     pub fn secrets(&self) -> Result<crate::SsmSecrets, Error> {
         Ok(crate::SsmSecrets::new(&self.config, &Self::setting("SECRETS_PREFIX")?))
+    }
+
+    /// IP sets of AWS WAF, by ARN.
+    #[cfg(feature = "wafv2")]
+    #[must_use]
+    pub fn ip_sets(&self) -> crate::WafIpSets {
+        crate::WafIpSets::new(&self.config)
     }
 
     /// The key of the review page's cookies and forms, kept as long as the sandbox. Reads `PAGE_KEY_SECRET`; calls

@@ -56,7 +56,7 @@ where
     Runtime::new(service).run().await.map_err(|error| Error::Runtime(error.to_string()))
 }
 
-async fn invoke<I, O>(
+pub(crate) async fn invoke<I, O>(
     handler: &impl AsyncFn(I, Invocation) -> Result<O, Fault>,
     event: LambdaEvent<Value>,
 ) -> Result<Value, Failure>
@@ -65,8 +65,8 @@ where
     O: Serialize,
 {
     let invocation = Invocation::from(&event.context);
-    logs::begin(&invocation.request_id);
     let incident = incident_id(&event.payload);
+    logs::begin(&event.context, incident.as_ref());
     let work = async {
         let input = serde_json::from_value(event.payload)
             .map_err(|error| Fault::Rejected(format!("the input cannot be read: {error}")))?;

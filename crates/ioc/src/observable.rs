@@ -13,6 +13,7 @@ const KEY_VALUE_MAX_BYTES: usize = 512;
 
 /// What an observable is, by its STIX 2.1 cyber-observable type name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ObservableType {
     /// An IPv4 address.
     #[serde(rename = "ipv4-addr")]
@@ -74,6 +75,7 @@ impl FromStr for ObservableType {
 
 /// The algorithm of a digest, told by its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HashAlgorithm {
     /// 32 hexadecimal digits.

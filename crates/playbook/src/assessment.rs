@@ -9,6 +9,7 @@ use crate::{
     ports::Evidence,
     rows::Rows,
     severity::Severity,
+    sighting::{History, Related},
     verdict::Verdict,
 };
 
@@ -56,6 +57,9 @@ pub struct Assessed {
     /// Why it would never be written, if so.
     #[serde(default)]
     pub guarded: Option<String>,
+    /// How often it was seen here.
+    #[serde(default)]
+    pub history: Option<History>,
 }
 
 /// What one provider said or failed to say, for people.
@@ -116,6 +120,18 @@ pub struct Assessment {
     pub receipts: EvidenceRef,
     /// What the extraction left out.
     pub omissions: Vec<Omission>,
+    /// Sources that were asked about nothing because they are off, such as `virustotal: disabled`.
+    #[serde(default)]
+    pub off: Vec<String>,
+    /// Other incidents with the same observables, strongest first; at most 10.
+    #[serde(default)]
+    pub related: Vec<Related>,
+    /// Whether a ticket is opened: every review, and what policy says of the rest.
+    #[serde(default)]
+    pub opens_ticket: bool,
+    /// Whether the plan holds entries that are enforced without asking.
+    #[serde(default)]
+    pub acts_automatically: bool,
 }
 
 impl Assessment {

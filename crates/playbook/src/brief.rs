@@ -1,20 +1,23 @@
 //! A brief: what a person is shown of an assessment, in mail and on the page. Every text in it is harmless and bounded.
 
+mod around;
 #[cfg(feature = "fakes")]
 pub mod sample;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 
 use ioc::Observable;
 
+pub use around::{Surroundings, Written};
 pub use words::{ago, ahead, hostile, moment, short_moment};
+use words::{cut, hours};
 
 use crate::{
     Timestamp,
     assessment::{Assessed, Assessment, Said},
     canonical,
-    decision::{Choice, Decision, Question, Round},
+    decision::{Choice, Decision, OPEN, Question, Round},
     incident::Withheld,
     outcome::Judgement,
 };
@@ -33,6 +36,8 @@ const TEXT_MAX_CHARS: usize = 300;
 pub struct Brief {
     /// The incident.
     pub incident_id: String,
+    /// Its run; above 1 the incident is looked at again.
+    pub run: u32,
     /// The mail's subject.
     pub subject: String,
     /// The question in plain words.
@@ -51,8 +56,20 @@ pub struct Brief {
     pub deadline_short: String,
     /// `in 43 minutes`.
     pub left: String,
+    /// When people were asked; empty where that is not known.
+    pub asked_at: String,
     /// What happens when nobody decides.
-    pub if_nobody: &'static str,
+    pub if_nobody: String,
+    /// Who was asked before and did not answer, a round a line.
+    pub earlier: Vec<String>,
+    /// What people decided in earlier runs.
+    pub decided: Vec<String>,
+    /// What was written without asking.
+    pub done: Vec<Done>,
+    /// Where people look the incident up in their own systems.
+    pub tickets: Vec<String>,
+    /// Other incidents with the same observables, strongest first.
+    pub related: Vec<String>,
     /// What approval may enforce.
     pub offers: Vec<Offer>,
     /// What is not enforced whatever is approved.
@@ -63,6 +80,8 @@ pub struct Brief {
     pub findings_left_out: usize,
     /// Required sources that failed.
     pub failed: Vec<String>,
+    /// Sources that are off, with the reason, in one line; empty when there are none.
+    pub off: String,
     /// What was not looked up, and why.
     pub withheld: Vec<String>,
     /// What the extraction left out, and why.
@@ -93,6 +112,17 @@ pub struct Offer {
     pub acts: Vec<String>,
     /// Whether it is ticked before anybody chose.
     pub is_ticked: bool,
+    /// Whether it is enforced already, for some hours, because policy says so.
+    pub is_automatic: bool,
+}
+
+/// What was done with an indicator before anybody was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Spelled defanged.
+    pub indicator: String,
+    /// Where it stands, such as `already recorded in misp until …`.
+    pub lines: Vec<String>,
 }
 
 /// One observable with its verdict and evidence.
@@ -114,6 +144,8 @@ pub struct Finding {
     pub disagree: String,
     /// Where in the evidence it was found.
     pub places: String,
+    /// How often it was seen here; empty where that is not known.
+    pub history: String,
     /// Why it is never written.
     pub guarded: Option<String>,
     /// One line per provider.
@@ -148,12 +180,13 @@ pub fn tick(observable_key: &str) -> String {
 impl Brief {
     /// The brief of a round at a moment.
     #[must_use]
-    pub fn of(assessment: &Assessment, round: &Round, now: Timestamp) -> Self {
+    pub fn of(assessment: &Assessment, round: &Round, around: &Surroundings, now: Timestamp) -> Self {
         // Only where approval is a choice can anything be ticked.
         let offers = if round.question == Question::ApprovePlan { offers(assessment) } else { vec![] };
         let (findings, findings_left_out) = findings(assessment, now);
         Self {
             incident_id: assessment.incident_id.to_string(),
+            run: assessment.run,
             subject: hostile(&assessment.subject, TEXT_MAX_CHARS),
             question: question(round.question, &offers),
             answers: answers(round.question),
@@ -163,15 +196,18 @@ impl Brief {
             deadline: moment(round.deadline),
             deadline_short: short_moment(round.deadline, now),
             left: ahead(round.deadline.ms_since(now)),
-            if_nobody: if round.last {
-                "nothing is enforced, and the incident is closed as undecided."
-            } else {
-                "nothing is enforced, and the next level is asked."
-            },
+            asked_at: round.opened_at.map_or_else(String::new, moment),
+            if_nobody: if_nobody(round.last, around),
+            earlier: around.earlier(),
+            decided: around.decided(),
+            done: around.done(round.state == OPEN),
+            tickets: around.tickets(),
+            related: around::related(assessment, now),
             refused: refused(assessment),
             findings,
             findings_left_out,
             failed: lines(&assessment.failed),
+            off: lines(&assessment.off).join(", "),
             withheld: withheld(assessment),
             omissions: bounded(
                 assessment
@@ -185,12 +221,29 @@ impl Brief {
     }
 }
 
+/// What happens when nobody decides in a round.
+fn if_nobody(is_last: bool, around: &Surroundings) -> String {
+    let until = around.automatic_until().map(moment);
+    let more = if until.is_some() { "nothing more" } else { "nothing" };
+    if !is_last {
+        return format!("{more} is enforced, and the next level is asked.");
+    }
+    let runs_out = until.map(|until| format!("what was blocked at once runs to its own expiry at {until}"));
+    let stays = around.has_open_ticket().then(|| "the ticket stays open".to_owned());
+    let parts = [Some(format!("{more} is enforced")), runs_out, Some("nobody else is asked".to_owned()), stays];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    match parts.split_last() {
+        Some((last, others)) => format!("{}, and {last}.", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// The indicator that matters most, defanged: the first that may be enforced, else the worst.
 #[must_use]
 pub fn lead(assessment: &Assessment) -> String {
     let first = assessment.plan.open().next().map(|entry| &entry.observable);
     let lead = first.or_else(|| assessment.observables.first().map(|assessed| &assessed.sighted.observable));
-    lead.map_or_else(|| "no indicator".to_owned(), |observable| words::cut(&observable.defanged(), 120))
+    lead.map_or_else(|| "no indicator".to_owned(), |observable| cut(&observable.defanged(), 120))
 }
 
 /// The indicators that a decision approved, defanged.
@@ -243,6 +296,8 @@ fn answers(question: Question) -> Vec<Answer> {
 
 fn question(question: Question, offers: &[Offer]) -> String {
     let ticked = offers.iter().filter(|offer| offer.is_ticked).count();
+    let is_blocked = offers.iter().filter(|offer| offer.is_ticked).all(|offer| offer.is_automatic);
+    let be = if is_blocked { "stay" } else { "be" };
     let torn = offers.len() - ticked;
     let these = |number: usize| match number {
         1 => "this indicator".to_owned(),
@@ -254,8 +309,8 @@ fn question(question: Question, offers: &[Offer]) -> String {
         }
         (_, 0, 0) => "Nothing may be blocked here, see why below. Is this malicious, or a false positive?".to_owned(),
         (_, 0, _) => format!("The sources contradict each other. Shall {} be blocked?", these(torn)),
-        (_, _, 0) => format!("Shall {} be blocked?", these(ticked)),
-        _ => format!("Shall {} be blocked? The sources contradict each other on {torn} more.", these(ticked)),
+        (_, _, 0) => format!("Shall {} {be} blocked?", these(ticked)),
+        _ => format!("Shall {} {be} blocked? The sources contradict each other on {torn} more.", these(ticked)),
     }
 }
 
@@ -263,27 +318,26 @@ fn offers(assessment: &Assessment) -> Vec<Offer> {
     let mut offers: Vec<Offer> = vec![];
     for entry in assessment.plan.open() {
         let tick = tick(&entry.observable.key());
-        let act = format!(
-            "{} on {} for {}, until {}",
-            if ["enforce", "offer"].contains(&entry.act.as_str()) {
-                "block".to_owned()
-            } else {
-                hostile(&entry.act, 40)
-            },
-            hostile(&entry.target, 80),
-            words::hours(entry.lifetime_hours),
-            moment(entry.expires_at)
-        );
+        // What is enforced already leaves within hours; approval gives it its full time.
+        let (verb, until) = if entry.automatic {
+            ("keep blocking", assessment.assessed_at.plus_hours(i64::from(entry.lifetime_hours)))
+        } else {
+            ("block", entry.expires_at)
+        };
+        let (target, hours) = (hostile(&entry.target, 80), hours(entry.lifetime_hours));
+        let act = format!("{verb} on {target} for {hours}, until {}", moment(until));
         match offers.iter_mut().find(|offer| offer.tick == tick) {
             Some(offer) => {
                 offer.acts.push(act);
                 offer.is_ticked |= entry.ticked;
+                offer.is_automatic &= entry.automatic;
             }
             None => offers.push(Offer {
                 tick,
                 indicator: spell(&entry.observable),
                 acts: vec![act],
                 is_ticked: entry.ticked,
+                is_automatic: entry.automatic,
             }),
         }
     }
@@ -320,7 +374,7 @@ fn findings(assessment: &Assessment, now: Timestamp) -> (Vec<Finding>, usize) {
     (shown.map(|assessed| finding(assessed, now)).collect(), left_out)
 }
 
-fn finding(assessed: &Assessed, now: Timestamp) -> Finding {
+pub(crate) fn finding(assessed: &Assessed, now: Timestamp) -> Finding {
     let verdict = &assessed.conclusion;
     let families = |agrees: bool| {
         let matching = verdict.opinions.iter().filter(|opinion| {
@@ -344,6 +398,7 @@ fn finding(assessed: &Assessed, now: Timestamp) -> Finding {
         agree: families(true),
         disagree: families(false),
         places: assessed.sighted.places.iter().take(8).map(|p| hostile(p, 120)).collect::<Vec<_>>().join(", "),
+        history: assessed.history.as_ref().map_or_else(String::new, around::history),
         guarded: assessed.guarded.as_ref().map(|reason| hostile(reason, TEXT_MAX_CHARS)),
         lines: assessed.evidence.iter().take(LINES_MAX).map(|said| line(said, now)).collect(),
     }
@@ -361,7 +416,7 @@ fn line(said: &Said, now: Timestamp) -> Line {
 }
 
 fn spell(observable: &Observable) -> String {
-    words::cut(&observable.defanged(), INDICATOR_MAX_CHARS)
+    cut(&observable.defanged(), INDICATOR_MAX_CHARS)
 }
 
 fn lines(texts: &[String]) -> Vec<String> {

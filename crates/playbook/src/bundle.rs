@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, canonical,
+    intake::IntakeSource,
     manifest::Manifest,
-    policy::{DEMO_ACCOUNT, Policy},
+    mapping::Expression,
+    policy::{Act, DEMO_ACCOUNT, Policy},
     ports::Evidence,
     served,
-    target::{Target, TargetKind},
+    target::{Effect, Target, TargetKind},
 };
 
 /// Everything that authors edit, compiled (`bundle/1`).
@@ -24,6 +26,9 @@ pub struct Bundle {
     pub providers: BTreeMap<String, Manifest>,
     /// The targets by id.
     pub targets: BTreeMap<String, Target>,
+    /// What comes in, by id.
+    #[serde(default)]
+    pub intake: BTreeMap<String, IntakeSource>,
 }
 
 impl Bundle {
@@ -35,7 +40,14 @@ impl Bundle {
     pub fn new(policy: Policy, providers: Vec<Manifest>, targets: Vec<Target>) -> Self {
         let providers = providers.into_iter().map(|manifest| (manifest.id.clone(), manifest)).collect();
         let targets = targets.into_iter().map(|target| (target.id.clone(), target)).collect();
-        Self { schema: Self::SCHEMA.to_owned(), policy, providers, targets }
+        Self { schema: Self::SCHEMA.to_owned(), policy, providers, targets, intake: BTreeMap::new() }
+    }
+
+    /// With what comes in.
+    #[must_use]
+    pub fn with_intake(mut self, intake: Vec<IntakeSource>) -> Self {
+        self.intake = intake.into_iter().map(|source| (source.id.clone(), source)).collect();
+        self
     }
 
     /// The SHA-256 that names the bundle.
@@ -69,7 +81,9 @@ impl Bundle {
         for target in self.policy.enforce.targets.keys().filter(|id| !self.targets.contains_key(*id)) {
             faults.push(format!("policy: enforce.targets: there is no target {target:?}"));
         }
+        self.act_faults(&mut faults);
         for target in self.targets.values() {
+            faults.extend(target.faults().into_iter().map(|fault| format!("target {:?}: {fault}", target.id)));
             if target.kind == TargetKind::ServedList && target.id != served::TARGET {
                 faults.push(format!(
                     "target {:?}: the lists that we serve ourselves are {:?}",
@@ -81,10 +95,29 @@ impl Bundle {
         faults
     }
 
+    /// What policy says of targets and would not do.
+    fn act_faults(&self, faults: &mut Vec<String>) {
+        for (id, act) in &self.policy.enforce.targets {
+            if let Act::AutomaticallyIf(condition) = act
+                && let Err(error) = Expression::compile(condition)
+            {
+                faults.push(format!("policy: enforce.targets: {id}: {error}"));
+            }
+            let is_at_once = |target: &Target| matches!(target.effect, Effect::Records | Effect::Detects);
+            let waits = matches!(act, Act::AfterApproval | Act::AutomaticallyIf(_));
+            if waits && self.targets.get(id).is_some_and(is_at_once) {
+                let why = "it blocks nothing and is written at once; only `never` holds it back";
+                faults.push(format!("policy: enforce.targets: {id}: {why}"));
+            }
+        }
+    }
+
     /// Names of hosts that the playbook itself uses: the guard never lets them be written.
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
-        self.providers.values().map(|manifest| manifest.host.clone()).collect()
+        let providers = self.providers.values().map(|manifest| &manifest.host);
+        let targets = self.targets.values().map(|target| &target.host);
+        providers.chain(targets).filter(|host| !host.is_empty()).cloned().collect()
     }
 
     /// Loads the bundle of a digest for a function of `account`.
@@ -122,5 +155,37 @@ impl Bundle {
             None => Ok(()),
             Some(fault) => Err(Fault::Misconfigured(fault.clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(target: &str, act: Act, expected: Option<&str>) {
+        let mut policy: Policy = serde_saphyr::from_str(include_str!("../../../playbook/policy.yaml")).unwrap();
+        policy.required.values_mut().for_each(Vec::clear);
+        policy.enforce.targets.insert(target.to_owned(), act);
+        let shipped = [
+            include_str!("../../../playbook/targets/misp.yaml"),
+            include_str!("../../../playbook/targets/served-list.yaml"),
+        ];
+        let targets = shipped.map(|yaml| serde_saphyr::from_str(yaml).unwrap()).to_vec();
+        let faults = Bundle::new(policy, vec![], targets).faults();
+        let is_expected = match expected {
+            Some(part) => faults.len() == 1 && faults[0].contains(part),
+            None => faults.is_empty(),
+        };
+        assert!(is_expected, "{target}: {faults:?}");
+    }
+
+    #[test]
+    fn what_policy_says_of_a_target_is_what_happens() {
+        let condition = |text: &str| Act::AutomaticallyIf(text.to_owned());
+        check("served-list", condition("incident.severity = 'critical'"), None);
+        check("served-list", condition("incident.severity = ("), Some("enforce.targets: served-list: expression"));
+        check("misp", Act::Never, None);
+        check("misp", Act::AfterApproval, Some("enforce.targets: misp: it blocks nothing"));
+        check("nobody", Act::Never, Some("there is no target"));
     }
 }

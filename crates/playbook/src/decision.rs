@@ -80,6 +80,15 @@ pub struct Round {
     pub severity: Severity,
     /// `open` until the decision is written, then `decided`.
     pub state: String,
+    /// When people were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Timestamp>,
+    /// When those who have not decided are reminded: at half time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_at: Option<Timestamp>,
+    /// Whether they were.
+    #[serde(default)]
+    pub reminded: bool,
     /// When the round ends.
     pub deadline: Timestamp,
     /// Who was asked.
@@ -99,12 +108,12 @@ pub struct Round {
     /// `round-deadline` while open, `decided-not-woken` until the execution has been woken; then absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_kind: Option<String>,
-    /// When `sweep` has to look.
+    /// When `sweep` has to look: at `remind_at` first, then at the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
 }
 
-/// Rounds that are past their deadline are found under this `due_kind`.
+/// Open rounds are found under this `due_kind`: to remind people at half time, and at their deadline.
 pub const DUE_DEADLINE: &str = "round-deadline";
 /// Rounds that are decided and whose execution nobody has woken are found under this `due_kind`.
 pub const DUE_WAKE: &str = "decided-not-woken";
@@ -126,6 +135,14 @@ impl Round {
     /// Reads a round.
     pub async fn load(rows: &impl Rows, id: &IncidentId, run: u32, round: u32) -> Result<Option<Self>, Fault> {
         rows.get(&Self::key(id, run, round)).await?.as_ref().map(Row::read).transpose()
+    }
+
+    /// Every round of a run, in order.
+    pub async fn all(rows: &impl Rows, id: &IncidentId, run: u32) -> Result<Vec<Self>, Fault> {
+        let rows = rows.list(&format!("incident#{id}"), &format!("round#{run}#")).await?;
+        let mut rounds = rows.iter().map(Row::read).collect::<Result<Vec<Self>, Fault>>()?;
+        rounds.sort_by_key(|round| round.round);
+        Ok(rounds)
     }
 }
 

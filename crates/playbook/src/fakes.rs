@@ -2,15 +2,18 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
 };
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::{
     Fault, Timestamp, canonical,
     incident::EvidenceRef,
-    ports::{Clock, Entropy, Evidence, Machines, Mail, Outbox, Queue, Secret, Secrets, Started, Stored, Woken},
+    ports::{
+        Clock, Entropy, Evidence, IpSet, IpSets, Machines, Mail, Outbox, Queue, Secret, Secrets, Started, Stored, Woken,
+    },
     rows::{Attributes, Change, Commit, Condition, Key, Row, Rows, Write},
 };
 
@@ -187,10 +190,13 @@ impl Outbox for MemoryOutbox {
 pub struct MemoryQueue {
     /// In the order of pushing.
     pub messages: RefCell<Vec<String>>,
+    /// Seconds that each waits before it is delivered.
+    pub delays: RefCell<Vec<u32>>,
 }
 
 impl Queue for MemoryQueue {
-    async fn push(&self, body: &str, _delay_seconds: u32) -> Result<(), Fault> {
+    async fn push(&self, body: &str, delay_seconds: u32) -> Result<(), Fault> {
+        self.delays.borrow_mut().push(delay_seconds);
         self.messages.borrow_mut().push(body.to_owned());
         Ok(())
     }
@@ -208,7 +214,7 @@ pub struct MemoryMachines {
 }
 
 impl Machines for MemoryMachines {
-    async fn start(&self, name: &str, input: &str) -> Result<Started, Fault> {
+    async fn start(&self, _machine: &str, name: &str, input: &str) -> Result<Started, Fault> {
         let arn = format!("arn:aws:states:us-east-1:000000000000:execution:fake-playbook:{name}");
         if self.started.borrow().iter().any(|(known, _)| known == name) {
             return Ok(Started::Exists(arn));
@@ -225,7 +231,7 @@ impl Machines for MemoryMachines {
         Ok(Woken::Yes)
     }
 
-    async fn is_running(&self, name: &str) -> Result<Option<bool>, Fault> {
+    async fn is_running(&self, _machine: &str, name: &str) -> Result<Option<bool>, Fault> {
         Ok(Some(self.started.borrow().iter().any(|(known, _)| known == name)))
     }
 }
@@ -278,5 +284,32 @@ impl Entropy for CountingEntropy {
             }
         }
         Ok(())
+    }
+}
+
+/// IP sets by ARN; a set that was never replaced is empty.
+#[derive(Debug, Default)]
+pub struct MemoryIpSets {
+    /// What is in each.
+    pub sets: RefCell<BTreeMap<String, BTreeSet<IpNet>>>,
+    versions: RefCell<BTreeMap<String, u64>>,
+}
+
+impl IpSets for MemoryIpSets {
+    async fn read(&self, arn: &str) -> Result<IpSet, Fault> {
+        let networks = self.sets.borrow().get(arn).cloned().unwrap_or_default();
+        let version = self.versions.borrow().get(arn).copied().unwrap_or(0);
+        Ok(IpSet { networks, lock_token: version.to_string() })
+    }
+
+    async fn replace(&self, arn: &str, set: &IpSet) -> Result<bool, Fault> {
+        let mut versions = self.versions.borrow_mut();
+        let version = versions.entry(arn.to_owned()).or_default();
+        if set.lock_token != version.to_string() {
+            return Ok(false);
+        }
+        *version += 1;
+        self.sets.borrow_mut().insert(arn.to_owned(), set.networks.clone());
+        Ok(true)
     }
 }

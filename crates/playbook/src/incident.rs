@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, IncidentId, Timestamp,
-    rows::{Condition, Key, Row, Rows, Write},
+    rows::{Change, Condition, Key, Row, Rows, Write},
     severity::Severity,
 };
 
@@ -27,6 +27,7 @@ pub struct EvidenceRef {
 
 /// What came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A reported mail.
@@ -59,6 +60,9 @@ pub struct Intake {
     pub evidence: Option<EvidenceRef>,
     /// When it came in.
     pub received_at: Timestamp,
+    /// Digest of what makes it alike others, where the door knows it: `admit` groups storms by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// How the execution ended; only for `execution_ended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
@@ -81,6 +85,8 @@ pub enum IncidentStatus {
     Provisional,
     /// The machine failed on it; a person must look.
     Failed,
+    /// One of a storm: it belongs to a parent, and no execution of its own looks at it.
+    Attached,
 }
 
 /// The incident's row (`incident/1`): `incident#<id>` / `meta`.
@@ -122,13 +128,63 @@ pub struct Incident {
     /// Why the machine failed on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Which state machine works on it; absent: `playbook`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Digest of what makes it alike others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The incident that it is attached to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<IncidentId>,
+    /// How many are attached to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<u64>,
+    /// How often evidence that came late has opened it again.
+    #[serde(default)]
+    pub reopened: u32,
+    /// `incident-open` while it is worked on: `sweep` looks whether somebody really does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_kind: Option<String>,
+    /// When `sweep` has to look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
     /// When the row was last written.
     pub updated_at: Timestamp,
+}
+
+/// Incidents that are worked on are found under this `due_kind`.
+pub const DUE_OPEN: &str = "incident-open";
+/// Minutes after which `sweep` looks whether an incident has a living execution, and looks again.
+pub const WATCH_MINUTES: i64 = 15;
+
+/// The write also makes `sweep` look after a while whether somebody really works on the incident. For `put` and `set`.
+#[must_use]
+pub fn watch(mut write: Write, now: Timestamp) -> Write {
+    if let Change::Put(set) | Change::Set { set, .. } = &mut write.change {
+        set.insert("due_kind".to_owned(), DUE_OPEN.into());
+        set.insert("due_at".to_owned(), now.plus_minutes(WATCH_MINUTES).to_string().into());
+    }
+    write
+}
+
+/// The write also makes `sweep` leave the incident alone: nobody works on it any more. For `set`.
+#[must_use]
+pub fn unwatch(write: Write) -> Write {
+    write.removing(&["due_kind", "due_at"])
 }
 
 impl Incident {
     /// The name of the row's schema.
     pub const SCHEMA: &str = "incident/1";
+    /// The machine of incidents that name none.
+    pub const MACHINE: &str = "playbook";
+
+    /// Which state machine works on it.
+    #[must_use]
+    pub fn machine(&self) -> &str {
+        self.machine.as_deref().unwrap_or(Self::MACHINE)
+    }
 
     /// Where the row lies.
     #[must_use]

@@ -2,12 +2,14 @@
 
 mod interpret;
 mod opinion;
+mod question;
 mod request;
 
 use std::fmt;
 
-pub use interpret::{interpret, retry_after_seconds, skipped};
-pub use request::{Refusal, prepare};
+pub use interpret::{FirstStep, failed, first_step, interpret, pending, retry_after_seconds, skipped};
+pub use question::{Question, dns_answer, is_name, questions, reversed};
+pub use request::{Refusal, prepare, prepare_at, prepare_poll};
 
 pub use crate::manifest::Method;
 

@@ -1,4 +1,4 @@
-//! The mails to people: asking, one-time codes, what was decided, what ran out. Text and HTML say the same.
+//! The mails to people: asking, reminding, one-time codes, what was decided, what ran out. Text and HTML say the same.
 //!
 //! Everything from outside is defanged; the one link of a mail is ours.
 
@@ -7,8 +7,8 @@ use askama::Template;
 use crate::{
     Fault, Timestamp,
     assessment::Assessment,
-    brief::{self, Brief, hostile, moment},
-    decision::{Decision, Round},
+    brief::{self, Brief, Surroundings, hostile, moment},
+    decision::{DECIDED, Decision, Round},
     ports::Mail,
 };
 
@@ -22,17 +22,25 @@ pub fn request(to: &str, brief: &Brief, link: &str, others: &[String]) -> Result
     let others = others.iter().map(|address| hostile(address, 254)).collect::<Vec<_>>().join(", ");
     let findings = brief.findings.get(..FINDINGS_MAX.min(brief.findings.len())).unwrap_or(&[]);
     let left_out = brief.findings.len() - findings.len() + brief.findings_left_out;
-    let asks = if brief.offers.is_empty() { "what now?" } else { "block?" };
-    let subject = format!(
-        "[IOC review] {} {} → {asks} ({}) by {}",
-        brief.severity,
-        shorter(&brief.lead, 70),
-        brief.incident_id,
-        brief.deadline_short
-    );
+    let again = if brief.run > 1 { "looked at again: " } else { "" };
+    let level = if brief.earlier.is_empty() { "" } else { ", nobody answered before" };
+    let subject = format!("[IOC review] {again}{}{level}", about(brief));
     let text = RequestText { brief, findings, left_out, link, others: &others };
     let html = RequestHtml { brief, findings, left_out, link, others: &others };
     mail(to, &subject, &brief.incident_id, &text, &html)
+}
+
+/// The mail that reminds one person who was asked and has not decided. It holds no link: that is in the mail that asked.
+pub fn reminder(to: &str, brief: &Brief) -> Result<Mail, Fault> {
+    let subject = format!("[IOC review] reminder: {}, {}", about(brief), brief.left);
+    mail(to, &subject, &brief.incident_id, &ReminderText { brief }, &ReminderHtml { brief })
+}
+
+/// What is asked, of what, and by when, for a subject line.
+fn about(brief: &Brief) -> String {
+    let asks = if brief.offers.is_empty() { "what now?" } else { "block?" };
+    let (severity, lead) = (&brief.severity, shorter(&brief.lead, 70));
+    format!("{severity} {lead} → {asks} ({}) by {}", brief.incident_id, brief.deadline_short)
 }
 
 /// A one-time code, and who asked for it.
@@ -78,20 +86,17 @@ pub fn decided(to: &str, assessment: &Assessment, decision: &Decision, result: &
     mail(to, &subject, view.incident_id, &DecidedText { view: &view }, &DecidedHtml { view: &view })
 }
 
-/// The mail that tells the people of a round that nobody decided in time.
-pub fn expired(to: &str, assessment: &Assessment, round: &Round) -> Result<Mail, Fault> {
-    let view = ExpiredView {
-        incident_id: assessment.incident_id.as_str(),
-        lead: &brief::lead(assessment),
-        deadline: &moment(round.deadline),
-        follows: if round.last {
-            "No level follows: the incident stays undecided."
-        } else {
-            "The next level is asked now."
-        },
-    };
-    let subject = format!("[IOC review] {} was not decided in time ({})", shorter(view.lead, 70), view.incident_id);
-    mail(to, &subject, view.incident_id, &ExpiredText { view: &view }, &ExpiredHtml { view: &view })
+/// The mail that tells people that nobody decided a round in time, and what follows.
+pub fn expired(to: &str, assessment: &Assessment, round: &Round, around: &Surroundings) -> Result<Mail, Fault> {
+    // As of the deadline: the mail says the same whenever it goes out, and nobody can decide in this round any more.
+    let ended = Round { state: DECIDED.to_owned(), ..round.clone() };
+    let brief = Brief::of(assessment, &ended, around, round.deadline);
+    let until = around.automatic_until().map(moment).unwrap_or_default();
+    let lead = shorter(&brief.lead, 70);
+    let what = if round.last { "stays undecided" } else { "not decided in time, the next level is asked" };
+    let subject = format!("[IOC review] {} {lead} {what} ({})", brief.severity, brief.incident_id);
+    let view = ExpiredView { brief: &brief, is_last: round.last, until: &until, has_ticket: around.has_open_ticket() };
+    mail(to, &subject, &brief.incident_id, &ExpiredText { view: &view }, &ExpiredHtml { view: &view })
 }
 
 /// What every mail of an incident refers to, so that they thread.
@@ -184,11 +189,24 @@ struct DecidedHtml<'a> {
     view: &'a DecidedView<'a>,
 }
 
+#[derive(Template)]
+#[template(path = "mail/reminder.txt")]
+struct ReminderText<'a> {
+    brief: &'a Brief,
+}
+
+#[derive(Template)]
+#[template(path = "mail/reminder.html")]
+struct ReminderHtml<'a> {
+    brief: &'a Brief,
+}
+
 struct ExpiredView<'a> {
-    incident_id: &'a str,
-    lead: &'a str,
-    deadline: &'a str,
-    follows: &'a str,
+    brief: &'a Brief,
+    is_last: bool,
+    /// When what was enforced at once leaves; empty when nothing was.
+    until: &'a str,
+    has_ticket: bool,
 }
 
 #[derive(Template)]
@@ -205,76 +223,4 @@ struct ExpiredHtml<'a> {
 
 #[cfg(feature = "fakes")]
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        brief::sample,
-        decision::{Choice, Question},
-    };
-
-    fn decision(reason: &str) -> Decision {
-        Decision {
-            schema: Decision::SCHEMA.to_owned(),
-            choice: Choice::Approved,
-            last: false,
-            by: sample::APPROVER.to_owned(),
-            authenticated_by: "mailbox".to_owned(),
-            at: Timestamp::from_millis(1_800_000_000_000),
-            from: String::new(),
-            reason: reason.to_owned(),
-            shown_digest: String::new(),
-            plan_digest: String::new(),
-            indicators: vec![
-                "url#https://evil.example/login?next=invoice".to_owned(),
-                "url#https://gone.example/".to_owned(),
-            ],
-        }
-    }
-
-    fn check_dead(mail: &Mail) {
-        for part in [&mail.text, &mail.html, &mail.subject] {
-            for live in ["https://", "http://", "evil.example", "gone.example", "@soc", "\u{202e}"] {
-                assert!(!part.contains(live), "{live:?} is live in {part}");
-            }
-        }
-        assert!(!mail.html.contains("href") && !mail.html.contains("<script"));
-    }
-
-    #[test]
-    fn everybody_is_told_what_was_decided_by_whom_and_why() {
-        let assessment = sample::assessment().unwrap();
-        let hostile = "see https://evil.example <script>alert(1)</script> \u{202e}";
-        let mail = decided("ben@soc.example", &assessment, &decision(hostile), "1 entry was written").unwrap();
-        check_dead(&mail);
-        for part in ["approved by ana[@]soc[.]example at 2027-01-15 08:00 UTC", "1 entry was written", "gone[.]example"]
-        {
-            assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
-        }
-        assert_eq!(mail.thread, thread(assessment.incident_id.as_str()));
-    }
-
-    #[test]
-    fn everybody_is_told_that_nobody_decided_and_what_follows() {
-        let assessment = sample::assessment().unwrap();
-        let mut round = sample::round(&assessment, Question::ApprovePlan).unwrap();
-        let mail = expired("ben@soc.example", &assessment, &round).unwrap();
-        check_dead(&mail);
-        assert!(mail.text.contains("The next level is asked now"));
-        round.last = true;
-        assert!(expired("ben@soc.example", &assessment, &round).unwrap().html.contains("No level follows"));
-    }
-
-    #[test]
-    fn a_subject_is_one_short_line_whatever_the_indicator_is() {
-        let mut assessment = sample::assessment().unwrap();
-        let long = format!("https://evil.example/{}", "a".repeat(4_000));
-        let long = ioc::Observable::parse(ioc::ObservableType::Url, &long).unwrap();
-        assessment.plan.entries[0].observable = long;
-        let round = sample::round(&assessment, Question::ApprovePlan).unwrap();
-        let brief = Brief::of(&assessment, &round, round.deadline.plus_minutes(-15));
-        let mail = request("ben@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
-        assert!(mail.subject.chars().count() <= SUBJECT_MAX_CHARS + 1);
-        assert!(mail.subject.ends_with(&format!("({}) by 06:00Z", assessment.incident_id)), "{}", mail.subject);
-        assert!(mail.text.contains("Nobody else is asked now."));
-    }
-}
+mod tests;

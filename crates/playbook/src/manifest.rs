@@ -14,6 +14,7 @@ use crate::{
     Fault, canonical,
     mapping::{Expression, MappingError},
     outcome::{Grade, Status},
+    ports::RecordType,
 };
 
 pub(crate) use template::{Part, Place, Template};
@@ -23,14 +24,58 @@ pub const SCHEMA: &str = "provider/1";
 
 /// How a provider is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderKind {
-    /// One HTTPS request, one answer.
+    /// Over https.
     Http,
+    /// Questions to a name server.
+    Dns,
+    /// A list that `poll-feeds` has fetched and compiled.
+    List,
+}
+
+impl ProviderKind {
+    /// The word in documents.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Dns => "dns",
+            Self::List => "list",
+        }
+    }
+}
+
+/// What `resolver` says for the system's own name server.
+pub const SYSTEM_RESOLVER: &str = "system";
+
+/// Where the host of a request comes from, where no manifest can know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HostsFrom {
+    /// IANA's bootstrap files for RDAP (RFC 9224).
+    RdapBootstrap,
+}
+
+/// Which redirects are followed, each one vetted like a first request and never with a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Redirects {
+    /// None.
+    #[default]
+    None,
+    /// To the same host.
+    SameHost,
+    /// From one RDAP server to another, over https, at most three times.
+    Rdap,
 }
 
 /// What the mapping was checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verified {
     /// The provider itself, with a key.
@@ -43,6 +88,7 @@ pub enum Verified {
 
 /// Terms of use that somebody must have read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// What they forbid or ask, in a sentence, with the address to read them at.
@@ -54,6 +100,7 @@ pub struct Terms {
 
 /// A sharing mark of the Traffic Light Protocol 2.0, from free to closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Tlp {
     /// Anybody.
     #[serde(rename = "CLEAR")]
@@ -74,6 +121,7 @@ pub enum Tlp {
 
 /// A mark of the Permissible Actions Protocol, from free to closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Pap {
     /// Any action.
@@ -88,6 +136,7 @@ pub enum Pap {
 
 /// What a call tells the outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Discloses {
     /// Nothing.
@@ -102,6 +151,7 @@ pub enum Discloses {
 
 /// Whose calls a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LimitScope {
     /// All calls with one key.
@@ -112,6 +162,7 @@ pub enum LimitScope {
 
 /// So many calls in so long a window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Calls in the window.
@@ -124,6 +175,7 @@ pub struct Limit {
 
 /// How long an outcome is used again, in minutes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Lifetimes {
     /// Of `found`.
@@ -136,12 +188,19 @@ pub struct Lifetimes {
 
 /// The method of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
     /// Without a body.
     Get,
     /// With a form or a JSON body.
     Post,
+    /// Only for targets.
+    Put,
+    /// Only for targets.
+    Patch,
+    /// Only for targets.
+    Delete,
 }
 
 impl Method {
@@ -151,6 +210,9 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -158,6 +220,7 @@ impl Method {
 /// How some types are asked for. Texts may hold `{value}`, `{value|base64url}`, `{algorithm}` (of the digest sent)
 /// and, in headers, query and body, `{secret}`; each is encoded for the place it stands in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RequestTemplate {
     /// For which types.
@@ -165,10 +228,17 @@ pub struct RequestTemplate {
     /// For files: which digests the provider takes; the strongest that is known is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hashes: Vec<HashAlgorithm>,
-    /// The method.
+    /// The method. Only for http.
+    #[serde(default = "get")]
     pub method: Method,
-    /// Path below the host, from `/`; a placeholder fills one segment or a part of it.
+    /// Path below the host, from `/`; a placeholder fills one segment or a part of it. Only for http.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
+    /// Questions to a name server, each `{name, records}`, asked together. Their answer has status 200 and the body
+    /// `{answers: [{name, record, rcode, records: [{record, data, ttl_seconds}]}]}`; a question that was not answered, though
+    /// another was, has `rcode` null and an `error`. Only for dns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionTemplate>,
     /// Query parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub query: BTreeMap<String, String>,
@@ -181,11 +251,52 @@ pub struct RequestTemplate {
     /// Body as JSON; placeholders only in texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
+    /// For work that takes time, and for a second step: JSONata over `{status, body, observable}` that names what was found
+    /// or submitted; it must give a text or a number. Then `poll` is asked, and its answer is the one that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// How the result is fetched. Only together with `task`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollTemplate>,
+}
+
+const fn get() -> Method {
+    Method::Get
+}
+
+/// A name and the records that are asked of it. The name may hold `{value}`, `{reversed}` (the labels of an IPv4 address or
+/// the nibbles of an IPv6 address backwards) and `{secret}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct QuestionTemplate {
+    /// The name; at most 253 characters when filled, each label at most 63.
+    pub name: String,
+    /// Which records.
+    pub records: Vec<RecordType>,
+}
+
+/// How the result of a task is fetched: GET with the headers of its request; the path may hold `{task}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PollTemplate {
+    /// Path below the host, from `/`.
+    pub path: String,
+    /// Query parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// Seconds between two tries, 5 to 900; 0 asks at once and once: a second step of the same lookup.
+    pub every_seconds: u32,
+    /// After so many seconds the result is given up as `error(no_result)`; at most 86,400.
+    #[serde(default)]
+    pub for_seconds: u32,
 }
 
 /// What an answer means. The first rule that fits decides, before the mapping sees the answer; an answer that fits
 /// none is `error`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OutcomeRule {
     /// HTTP status codes it fits; none means 200–299.
@@ -203,6 +314,7 @@ pub struct OutcomeRule {
 
 /// A provider, as its author describes it (`provider/1`). Not changed after its first use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// `provider/1`.
@@ -246,9 +358,27 @@ pub struct Manifest {
     pub lifetimes_minutes: Lifetimes,
     /// How long one call may take.
     pub timeout_ms: u32,
-    /// A DNS name; every request goes there, to port 443.
+    /// A DNS name; every request goes there, to port 443. Only for http, and not together with `hosts_from`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// How each type is asked for.
+    /// Where the host comes from, where it depends on the observable. Only for http.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts_from: Option<HostsFrom>,
+    /// Which redirects are followed. Only for http.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub redirects: Redirects,
+    /// The address of the name server, or `system`. Only for dns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<String>,
+    /// The id of the feed whose list is looked into. The answer has status 200 and the body `{entry, fetched_at, entries}`; the
+    /// entry is null where the list has none. Only for list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// A list that was fetched longer ago is not believed: `error(stale_list)`. Only for list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_max_age_minutes: Option<u32>,
+    /// How each type is asked for; none for list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestTemplate>,
     /// What answers mean.
     pub outcome: Vec<OutcomeRule>,
@@ -256,6 +386,11 @@ pub struct Manifest {
     pub mapping: String,
     #[serde(skip)]
     made: Made,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(redirects: &Redirects) -> bool {
+    *redirects == Redirects::None
 }
 
 const fn yes() -> bool {
@@ -321,10 +456,17 @@ impl Manifest {
         }
     }
 
-    /// Whether it can be asked about this observable: its type, and for a file one of its digests.
+    /// Whether it can be asked about this observable: its type, and for a file one of its digests. A list takes every digest.
     #[must_use]
     pub fn takes(&self, observable: &Observable) -> bool {
-        self.types.contains(&observable.kind()) && self.request_for(observable).is_some()
+        let is_taken = self.kind == ProviderKind::List || self.request_for(observable).is_some();
+        self.types.contains(&observable.kind()) && is_taken
+    }
+
+    /// How the result of a task about this observable is fetched, where it takes a second step.
+    #[must_use]
+    pub fn poll_for<'a>(&'a self, observable: &'a Observable) -> Option<&'a PollTemplate> {
+        self.request_for(observable)?.0.poll.as_ref()
     }
 
     /// The template that asks for this observable and the text that is sent for it; for a file the strongest digest any template takes.

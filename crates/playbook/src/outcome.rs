@@ -4,8 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
+/// Why an outcome is pending: the provider works on it.
+pub const PENDING_SUBMITTED: &str = "submitted";
+
 /// What became of one lookup. Never merged: silence is not innocence, and an outage is not silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// The provider knows the observable.
@@ -78,6 +82,7 @@ impl Judgement {
 
 /// How far a source is trusted: the Admiralty letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Grade {
     /// Completely reliable.
     A,
@@ -160,11 +165,14 @@ pub struct Outcome {
     pub opinion: Option<Opinion>,
     /// When the answer was fetched.
     pub fetched_at: Timestamp,
-    /// When the answer is too old to be used again.
+    /// When the answer is too old to be used again; of one that is still to come, when it is asked for again.
     pub expires_at: Timestamp,
     /// The manifest that made this of the answer.
     pub manifest_digest: String,
     /// Whether it came from the cache.
     #[serde(default)]
     pub cached: bool,
+    /// Of a submitted one that is pending: what the provider calls the work. Whoever asks next asks for its result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }

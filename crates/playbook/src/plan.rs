@@ -2,15 +2,23 @@
 
 use ioc::{Observable, ObservableType};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{
     Fault, Timestamp, canonical,
     guard::Guard,
+    incident::Incident,
+    mapping::Expression,
     outcome::Judgement,
     policy::{Act, Policy},
     target::{Effect, Target},
     verdict::Verdict,
 };
+
+/// Families that must agree before anything is enforced without a person.
+const AGREEING_FAMILIES: u32 = 2;
+/// Hours that an entry lives which no person has confirmed.
+pub const AUTOMATIC_HOURS: u32 = 12;
 
 /// One indicator at one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,17 +28,34 @@ pub struct Entry {
     pub observable: Observable,
     /// Where: the target's id.
     pub target: String,
-    /// `enforce`, or `offer`: enforced only when a person ticks it.
+    /// `record` or `detect`: at once. `enforce`: after approval. `offer`: enforced only when a person ticks it.
     pub act: String,
-    /// How long it stays after it is written.
+    /// How long it stays after it is written; of an automatic one, after a person has confirmed it.
     pub lifetime_hours: u32,
     /// When it would leave if it were written at the time of the assessment.
     pub expires_at: Timestamp,
     /// Whether approval takes it unless a person unticks it; contradictions have to be ticked.
     pub ticked: bool,
+    /// Whether it is enforced before a person has decided, for twelve hours at most.
+    #[serde(default)]
+    pub automatic: bool,
     /// Why it is not written whatever is approved.
     #[serde(default)]
     pub refused: Option<String>,
+}
+
+impl Entry {
+    /// Hours that it lives before a person has confirmed it.
+    #[must_use]
+    pub fn unconfirmed_hours(&self) -> u32 {
+        self.lifetime_hours.min(AUTOMATIC_HOURS)
+    }
+
+    /// Whether a person may approve it.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        matches!(self.act.as_str(), "enforce" | "offer")
+    }
 }
 
 /// Everything that would be written.
@@ -41,44 +66,40 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for these verdicts: malicious is enforced, a contradiction is offered unticked, guarded is refused.
+    /// The plan for these verdicts. Malicious is recorded, detected and enforced; suspicious is detected; a contradiction is
+    /// offered unticked; guarded is refused everywhere. The flag of a verdict says that a provider calls it phishing.
     #[must_use]
     pub fn make(
         verdicts: &[(Observable, Verdict, bool)],
         policy: &Policy,
         targets: &[&Target],
         guard: &Guard,
+        incident: &Incident,
         now: Timestamp,
     ) -> Self {
         let mut entries = vec![];
-        let mut admitted = 0;
+        // What is asked for and what is written at once are capped apart: one never uses up the other.
+        let (mut asked, mut at_once) = (0, 0);
         for (observable, verdict, is_phishing) in verdicts {
-            let enforces = verdict.verdict == Judgement::Malicious;
-            if !enforces && !verdict.is_contradiction() {
-                continue;
-            }
-            for target in
-                targets.iter().filter(|t| t.effect == Effect::Enforces && t.types.contains(&observable.kind()))
-            {
-                if policy.enforce.targets.get(&target.id).copied().unwrap_or(Act::Never) == Act::Never {
-                    continue;
-                }
-                let mut refused = guard.check(observable).map(|guarded| guarded.reason);
-                if refused.is_none() {
-                    admitted += 1;
-                    if admitted > policy.enforce.caps.per_incident {
-                        refused =
-                            Some(format!("over the cap of {} entries an incident", policy.enforce.caps.per_incident));
-                    }
-                }
+            let guarded = guard.check(observable).map(|guarded| guarded.reason);
+            for target in targets.iter().filter(|t| t.off_reason().is_none() && t.types.contains(&observable.kind())) {
+                let when = policy.enforce.targets.get(&target.id);
+                let Some(act) = act(target.effect, verdict, when) else { continue };
+                let counted = if matches!(act, "record" | "detect") { &mut at_once } else { &mut asked };
+                let refused = guarded.clone().or_else(|| over_cap(counted, policy.enforce.caps.per_incident));
+                let automatic = act == "enforce"
+                    && refused.is_none()
+                    && when.is_some_and(|when| is_automatic(when, observable, verdict, incident));
                 let lifetime_hours = lifetime_hours(policy, observable.kind(), *is_phishing);
+                let hours = if automatic { lifetime_hours.min(AUTOMATIC_HOURS) } else { lifetime_hours };
                 entries.push(Entry {
                     observable: observable.clone(),
                     target: target.id.clone(),
-                    act: if enforces { "enforce" } else { "offer" }.to_owned(),
+                    act: act.to_owned(),
                     lifetime_hours,
-                    expires_at: now.plus_hours(i64::from(lifetime_hours)),
-                    ticked: enforces && refused.is_none(),
+                    expires_at: now.plus_hours(i64::from(hours)),
+                    ticked: act == "enforce" && refused.is_none(),
+                    automatic,
                     refused,
                 });
             }
@@ -88,14 +109,19 @@ impl Plan {
 
     /// SHA-256 over what would be written. Times are left out: the same plan an hour later is the same plan.
     pub fn digest(&self) -> Result<String, Fault> {
-        let acts: Vec<_> = self
+        let acts: Vec<Value> = self
             .entries
             .iter()
             .map(|e| {
-                serde_json::json!({
+                let mut act = json!({
                     "observable": e.observable.key(), "target": e.target, "act": e.act,
                     "lifetime_hours": e.lifetime_hours, "ticked": e.ticked, "refused": e.refused,
-                })
+                });
+                // Only where it says something: plans that wait for a decision keep the digest that was shown.
+                if e.automatic {
+                    act["automatic"] = true.into();
+                }
+                act
             })
             .collect();
         canonical::digest(&acts)
@@ -103,7 +129,66 @@ impl Plan {
 
     /// The entries that a person may approve.
     pub fn open(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.refused.is_none())
+        self.entries.iter().filter(|entry| entry.asks() && entry.refused.is_none())
+    }
+
+    /// The entries that are written at once, because they block nothing.
+    pub fn at_once(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.asks() && entry.refused.is_none())
+    }
+
+    /// Whether anything is enforced before a person has decided.
+    #[must_use]
+    pub fn acts_automatically(&self) -> bool {
+        self.open().any(|entry| entry.automatic)
+    }
+}
+
+/// What a target of this effect does with this verdict; `None`: nothing.
+fn act(effect: Effect, verdict: &Verdict, when: Option<&Act>) -> Option<&'static str> {
+    if when == Some(&Act::Never) {
+        return None;
+    }
+    let is_malicious = verdict.verdict == Judgement::Malicious;
+    let is_contradiction = verdict.is_contradiction();
+    match effect {
+        Effect::Records => is_malicious.then_some("record"),
+        Effect::Detects => (verdict.is_bad() && !is_contradiction).then_some("detect"),
+        // What blocks has to be named by the policy.
+        Effect::Enforces if when.is_none() => None,
+        Effect::Enforces if is_contradiction => Some("offer"),
+        Effect::Enforces => is_malicious.then_some("enforce"),
+        Effect::Tickets | Effect::Notifies => None,
+    }
+}
+
+/// Counts an entry; the reason when there are too many.
+fn over_cap(counted: &mut usize, cap: usize) -> Option<String> {
+    *counted += 1;
+    (*counted > cap).then(|| format!("over the cap of {cap} entries an incident"))
+}
+
+/// Whether policy enforces it without a person. A condition that cannot be read or does not hold waits for one.
+fn is_automatic(when: &Act, observable: &Observable, verdict: &Verdict, incident: &Incident) -> bool {
+    if verdict.is_contradiction() || verdict.sums.malicious_families < AGREEING_FAMILIES {
+        return false;
+    }
+    match when {
+        Act::Automatically => true,
+        Act::AutomaticallyIf(condition) => {
+            let document = json!({
+                "observable": {"type": observable.kind(), "value": observable.value()},
+                "verdict": verdict,
+                "incident": {
+                    "incident_id": incident.incident_id, "tenant": incident.tenant, "kind": incident.kind,
+                    "source": incident.source, "severity": incident.severity,
+                },
+            });
+            Expression::compile(condition)
+                .and_then(|condition| condition.evaluate(&document))
+                .is_ok_and(|value| value == Value::Bool(true))
+        }
+        Act::AfterApproval | Act::Never => false,
     }
 }
 
@@ -118,7 +203,9 @@ fn lifetime_hours(policy: &Policy, kind: ObservableType, is_phishing: bool) -> u
 mod tests {
     use super::*;
     use crate::{
-        target::TargetKind,
+        IncidentId,
+        incident::{EvidenceRef, IncidentStatus, Kind},
+        severity::Severity,
         verdict::{Coverage, Reason, Sums},
     };
 
@@ -136,45 +223,151 @@ mod tests {
         }
     }
 
-    fn plan(verdicts: &[(Observable, Verdict, bool)]) -> Plan {
+    const TARGETS: [(&str, Effect); 4] = [
+        ("board", Effect::Tickets),
+        ("database", Effect::Records),
+        ("served-list", Effect::Enforces),
+        ("watchlist", Effect::Detects),
+    ];
+
+    fn targets() -> Vec<Target> {
+        let shipped = include_str!("../../../playbook/targets/served-list.yaml");
+        let target: Target = serde_saphyr::from_str(shipped).unwrap();
+        TARGETS.map(|(id, effect)| Target { id: id.to_owned(), effect, ..target.clone() }).to_vec()
+    }
+
+    fn incident() -> Incident {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        Incident {
+            schema: Incident::SCHEMA.to_owned(),
+            incident_id: IncidentId::of("t", "s", "n"),
+            tenant: "default".to_owned(),
+            kind: Kind::Alert,
+            source: "splunk".to_owned(),
+            native_id: "n".to_owned(),
+            severity: Severity::High,
+            evidence: EvidenceRef { key: "k".to_owned(), version_id: None, sha256: String::new(), size_bytes: 0 },
+            received_at: now,
+            config_digest: String::new(),
+            status: IncidentStatus::Open,
+            run: 1,
+            started_at: None,
+            route: None,
+            result: None,
+            failure: None,
+            machine: None,
+            fingerprint: None,
+            parent: None,
+            attached: None,
+            reopened: 0,
+            due_kind: None,
+            due_at: None,
+            updated_at: now,
+        }
+    }
+
+    fn plan_if(verdicts: &[(Observable, Verdict, bool)], when: &[(&str, Act)]) -> Plan {
         let mut policy: Policy = serde_saphyr::from_str(include_str!("../../../playbook/policy.yaml")).unwrap();
         policy.guard.documentation_ranges = crate::policy::DocumentationRanges::AsPublic;
         policy.enforce.caps.per_incident = 3;
-        let target: Target =
-            serde_saphyr::from_str(include_str!("../../../playbook/targets/served-list.yaml")).unwrap();
-        assert_eq!(target.kind, TargetKind::ServedList);
+        policy.enforce.targets = when.iter().map(|(id, act)| ((*id).to_owned(), act.clone())).collect();
+        let targets = targets();
         let now = Timestamp::from_millis(1_800_000_000_000);
-        Plan::make(verdicts, &policy, &[&target], &Guard::new(&policy, &[]), now)
+        Plan::make(verdicts, &policy, &targets.iter().collect::<Vec<_>>(), &Guard::new(&policy, &[]), &incident(), now)
+    }
+
+    fn plan(verdicts: &[(Observable, Verdict, bool)]) -> Plan {
+        plan_if(verdicts, &[("served-list", Act::AfterApproval)])
+    }
+
+    fn agreeing(families: u32) -> Verdict {
+        let sums = Sums { malicious_families: families, ..Sums::default() };
+        Verdict { sums, ..verdict(Judgement::Malicious, None) }
     }
 
     fn domain(name: &str) -> Observable {
         Observable::parse(ObservableType::DomainName, name).unwrap()
     }
 
+    fn lines(plan: &Plan) -> Vec<String> {
+        let line = |e: &Entry| {
+            let refused = if e.refused.is_some() { " refused" } else { "" };
+            let ticked = if e.ticked { " ticked" } else { "" };
+            format!("{} {} {} {}{ticked}{refused}", e.observable.value(), e.act, e.target, e.lifetime_hours)
+        };
+        plan.entries.iter().map(line).collect()
+    }
+
     #[test]
-    fn malicious_is_enforced_contradictions_are_offered_and_the_guard_refuses() {
+    fn each_verdict_has_its_acts_and_the_guard_refuses_all_of_them() {
         let plan = plan(&[
             (domain("evil.example"), verdict(Judgement::Malicious, None), true),
             (domain("doubt.example"), verdict(Judgement::Suspicious, Some(Reason::Contradiction)), false),
             (domain("mail.corp.example"), verdict(Judgement::Malicious, None), false),
             (domain("meh.example"), verdict(Judgement::Suspicious, None), false),
+            (domain("fine.example"), verdict(Judgement::Benign, None), false),
         ]);
-        let lines: Vec<_> = plan
-            .entries
-            .iter()
-            .map(|e| format!("{} {} {} {}", e.observable.value(), e.lifetime_hours, e.ticked, e.refused.is_some()))
-            .collect();
-        assert_eq!(
-            lines,
-            ["evil.example 72 true false", "doubt.example 720 false false", "mail.corp.example 720 false true"]
-        );
+        let expected = [
+            "evil.example record database 72",
+            "evil.example enforce served-list 72 ticked",
+            "evil.example detect watchlist 72",
+            "doubt.example offer served-list 720",
+            "mail.corp.example record database 720 refused",
+            "mail.corp.example enforce served-list 720 refused",
+            "mail.corp.example detect watchlist 720 refused",
+            "meh.example detect watchlist 720",
+        ];
+        assert_eq!(lines(&plan), expected);
+        assert_eq!((plan.open().count(), plan.at_once().count()), (2, 3));
     }
 
     #[test]
-    fn an_incident_adds_no_more_than_its_cap() {
+    fn policy_turns_targets_off_and_has_to_name_those_that_block() {
+        let evil = [(domain("evil.example"), agreeing(2), false)];
+        let check = |when: &[(&str, Act)], expected: &[&str]| assert_eq!(lines(&plan_if(&evil, when)), expected);
+        check(&[], &["evil.example record database 720", "evil.example detect watchlist 720"]);
+        check(&[("database", Act::Never), ("watchlist", Act::Never), ("served-list", Act::Never)], &[]);
+    }
+
+    #[test]
+    fn what_is_written_at_once_does_not_use_up_what_may_be_approved() {
         let many: Vec<_> =
             (0..5).map(|n| (domain(&format!("e{n}.example")), verdict(Judgement::Malicious, None), false)).collect();
-        assert_eq!(plan(&many).open().count(), 3);
+        let plan = plan(&many);
+        assert_eq!((plan.open().count(), plan.at_once().count()), (3, 3));
+    }
+
+    #[test]
+    fn two_families_agree_before_anything_is_enforced_without_a_person() {
+        let check = |verdict: Verdict, when: Act, expected: bool| {
+            let entries = [(domain("evil.example"), verdict, false)];
+            let plan = plan_if(&entries, &[("served-list", when.clone())]);
+            assert_eq!(plan.acts_automatically(), expected, "{when:?}");
+            let hours =
+                |entry: &Entry| entry.expires_at.ms_since(Timestamp::from_millis(1_800_000_000_000)) / 3_600_000;
+            let enforced = plan.open().next().unwrap();
+            assert_eq!((hours(enforced), enforced.lifetime_hours), (if expected { 12 } else { 720 }, 720));
+        };
+        let condition = |text: &str| Act::AutomaticallyIf(text.to_owned());
+        check(agreeing(2), Act::Automatically, true);
+        check(agreeing(1), Act::Automatically, false);
+        check(agreeing(2), Act::AfterApproval, false);
+        let contradiction = Verdict { reason: Some(Reason::Contradiction), ..agreeing(2) };
+        check(contradiction, Act::Automatically, false);
+        check(agreeing(2), condition("incident.severity = 'high' and verdict.confidence > 90"), true);
+        check(agreeing(2), condition("observable.type = 'domain-name' and incident.kind = 'alert'"), true);
+        check(agreeing(2), condition("incident.severity = 'critical'"), false);
+        check(agreeing(2), condition("verdict.confidence"), false);
+        check(agreeing(2), condition("this is ("), false);
+        check(agreeing(1), condition("true"), false);
+    }
+
+    #[test]
+    fn a_guarded_indicator_is_never_enforced_without_a_person() {
+        let entries = [(domain("mail.corp.example"), agreeing(3), false)];
+        let plan = plan_if(&entries, &[("served-list", Act::Automatically)]);
+        assert!(!plan.acts_automatically());
+        assert!(plan.entries.iter().all(|entry| !entry.automatic));
     }
 
     #[test]
@@ -184,7 +377,12 @@ mod tests {
         let mut later = one.clone();
         later.entries[0].expires_at = later.entries[0].expires_at.plus_hours(1);
         assert_eq!(one.digest().unwrap(), later.digest().unwrap());
-        later.entries[0].ticked = false;
-        assert_ne!(one.digest().unwrap(), later.digest().unwrap());
+        let changes: [fn(&mut Entry); 3] =
+            [|e| e.ticked = !e.ticked, |e| e.automatic = true, |e| e.act = "detect".to_owned()];
+        for change in changes {
+            let mut other = one.clone();
+            change(&mut other.entries[0]);
+            assert_ne!(one.digest().unwrap(), other.digest().unwrap());
+        }
     }
 }

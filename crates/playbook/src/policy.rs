@@ -1,15 +1,16 @@
 //! The policy: what a team decides once, in `playbook/policy.yaml`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use ioc::ObservableType;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::severity::Severity;
+use crate::{incident::Kind, severity::Severity};
 
 /// The whole policy (`policy/1`). Unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// `policy/1`.
@@ -30,10 +31,23 @@ pub struct Policy {
     /// Where calls may go.
     #[serde(default)]
     pub egress: Egress,
+    /// Which state machine works on what; the first line that fits. None: `playbook`.
+    #[serde(default)]
+    pub route: Vec<RouteRule>,
+    /// When many alike come in at once.
+    #[serde(default)]
+    pub storm: Storm,
+    /// When tickets are opened.
+    #[serde(default)]
+    pub ticket: TicketPolicy,
+    /// How long answers are waited for.
+    #[serde(default)]
+    pub follow_up: FollowUpPolicy,
 }
 
 /// What belongs to us.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Own {
     /// Domains, each with everything below it.
@@ -41,11 +55,13 @@ pub struct Own {
     pub domains: Vec<String>,
     /// Networks in CIDR notation.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub networks: Vec<IpNet>,
 }
 
 /// Who decides, and how long they have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Review {
     /// Asked one after the other; each level is a list of single persons' addresses.
@@ -56,6 +72,7 @@ pub struct Review {
 
 /// The people who are asked together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Level {
     /// One person's address each, never a list's.
@@ -63,17 +80,23 @@ pub struct Level {
 }
 
 /// When a class of writes happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// After a person has approved it.
     AfterApproval,
+    /// At once, when two families agree; such entries live twelve hours unless a person confirms them.
+    Automatically,
+    /// At once, when two families agree and the condition holds: JSONata over `{observable, verdict, incident}`.
+    AutomaticallyIf(String),
     /// Never.
     Never,
 }
 
 /// What may be written, where and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Enforce {
     /// Per target id, when it is written.
@@ -88,6 +111,7 @@ pub struct Enforce {
 
 /// How many entries may be added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Caps {
     /// New entries an incident.
@@ -100,6 +124,7 @@ pub struct Caps {
 
 /// How long a stage may ask around.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Enrich {
     /// Milliseconds for all lookups of a chunk; 500–25,000.
@@ -112,6 +137,7 @@ pub struct Enrich {
 
 /// Never-block rules beyond the fixed ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GuardPolicy {
     /// Whether `192.0.2.0/24`, `2001:db8::/32`, `.example` and the like may be judged and written. Only for the demo.
@@ -121,6 +147,7 @@ pub struct GuardPolicy {
 
 /// What the ranges for documentation are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentationRanges {
     /// Reserved, as the RFCs say.
@@ -132,11 +159,82 @@ pub enum DocumentationRanges {
 
 /// Where calls may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Egress {
     /// A server on loopback that plays all providers; refused outside account 000000000000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<String>,
+    /// A name server on loopback that plays all name servers, `127.0.0.1:<port>`; refused outside account 000000000000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in_dns: Option<SocketAddr>,
+}
+
+/// Which state machine works on what. What a rule does not name, it does not ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RouteRule {
+    /// What came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Which source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The source's severity at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity_from: Option<Severity>,
+    /// The machine: the name of its file in `statemachine/` without `.asl.json`.
+    pub machine: String,
+}
+
+/// When many alike come in at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Storm {
+    /// So many of one fingerprint are looked at in a minute; the others are attached to the first.
+    pub per_minute: u64,
+}
+
+impl Default for Storm {
+    fn default() -> Self {
+        Self { per_minute: 20 }
+    }
+}
+
+/// When tickets are opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TicketPolicy {
+    /// The severity from which an incident that is only watched gets a ticket.
+    pub watch_from: Severity,
+}
+
+impl Default for TicketPolicy {
+    fn default() -> Self {
+        Self { watch_from: Severity::High }
+    }
+}
+
+/// How long answers are waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FollowUpPolicy {
+    /// Seconds that a run waits for answers before it goes on without them; 0 to 65.
+    pub wait_seconds: u32,
+    /// Hours until an incident that was closed for want of answers is looked at again; 1 to 24.
+    pub recheck_hours: u32,
+    /// Hours after which a lookup that still waits is given up; 1 to 168.
+    pub give_up_hours: u32,
+}
+
+impl Default for FollowUpPolicy {
+    fn default() -> Self {
+        Self { wait_seconds: 45, recheck_hours: 12, give_up_hours: 48 }
+    }
 }
 
 /// The account of the local stack: the only one in which the demo's doors may be open.
@@ -183,6 +281,22 @@ impl Policy {
         if self.enrich.calls == 0 || self.enrich.calls_per_provider == 0 {
             faults.push("enrich.calls and enrich.calls_per_provider: at least 1".to_owned());
         }
+        if self.egress.stand_in_dns.is_some_and(|server| !server.ip().is_loopback()) {
+            faults.push("egress.stand_in_dns: only 127.0.0.1:<port>".to_owned());
+        }
+        if self.storm.per_minute == 0 {
+            faults.push("storm.per_minute: at least 1".to_owned());
+        }
+        for (name, hours, max) in
+            [("recheck_hours", self.follow_up.recheck_hours, 24), ("give_up_hours", self.follow_up.give_up_hours, 168)]
+        {
+            if !(1..=max).contains(&hours) {
+                faults.push(format!("follow_up.{name}: {hours} is not within 1 and {max}"));
+            }
+        }
+        if self.follow_up.wait_seconds > 65 {
+            faults.push("follow_up.wait_seconds: at most 65, which is what the state machine waits".to_owned());
+        }
         if let Some(url) = &self.egress.stand_in
             && !url.starts_with("http://127.0.0.1:")
         {
@@ -223,6 +337,9 @@ impl Policy {
         }
         if self.egress.stand_in.is_some() {
             doors.push("egress.stand_in");
+        }
+        if self.egress.stand_in_dns.is_some() {
+            doors.push("egress.stand_in_dns");
         }
         doors
     }

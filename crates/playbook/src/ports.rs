@@ -1,6 +1,21 @@
-//! The other ports: documents, mail, queue, machines, secrets, clock and randomness. Two implementations exist of each, AWS and the in-memory fake.
+//! The other ports: documents, mail, queues, machines, the way out, address sets, secrets, clock and randomness. Two
+//! implementations exist of each, the real one and the in-memory fake.
 
-use crate::{Fault, Timestamp, incident::EvidenceRef};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Fault, Timestamp,
+    incident::EvidenceRef,
+    lookup::{Answer, CallError, Request},
+    manifest::Redirects,
+};
 
 /// A stored document: the evidence bucket.
 pub trait Evidence {
@@ -44,7 +59,7 @@ pub trait Outbox {
     async fn send(&self, mail: &Mail) -> Result<String, Fault>;
 }
 
-/// The intake queue.
+/// A queue: that of the intake, or that of the lookups to follow up.
 pub trait Queue {
     /// Puts a message in, visible after `delay_seconds` (0–900).
     async fn push(&self, body: &str, delay_seconds: u32) -> Result<(), Fault>;
@@ -68,14 +83,14 @@ pub enum Woken {
     Gone,
 }
 
-/// The state machine.
+/// The state machines. A machine is named as its file in `statemachine/` is, such as `playbook`.
 pub trait Machines {
-    /// Starts an execution under a name.
-    async fn start(&self, name: &str, input: &str) -> Result<Started, Fault>;
+    /// Starts an execution of a machine under a name.
+    async fn start(&self, machine: &str, name: &str, input: &str) -> Result<Started, Fault>;
     /// Wakes the execution that waits behind a task token. The token only wakes; it carries no decision.
     async fn wake(&self, task_token: &str) -> Result<Woken, Fault>;
     /// Whether the execution of this name is still running; `None` where it is unknown.
-    async fn is_running(&self, name: &str) -> Result<Option<bool>, Fault>;
+    async fn is_running(&self, machine: &str, name: &str) -> Result<Option<bool>, Fault>;
 }
 
 /// A secret; prints as `***`.
@@ -117,4 +132,120 @@ pub trait Clock {
 pub trait Entropy {
     /// Fills the bytes.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), Fault>;
+}
+
+/// Where a call may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination<'a> {
+    /// The manifest's host: keys are bound to it, and a request to any other is refused.
+    pub host: &'a str,
+    /// `policy.egress.stand_in`: a server on 127.0.0.1 that plays the host. Only of a bundle that was admitted to the account.
+    pub stand_in: Option<&'a str>,
+    /// Which redirects are followed.
+    pub redirects: Redirects,
+}
+
+/// Who is asked for names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nameserver<'a> {
+    /// Its address, port 53; `None` for the system's own.
+    pub address: Option<IpAddr>,
+    /// `policy.egress.stand_in_dns`: a server on 127.0.0.1 that plays it.
+    pub stand_in: Option<&'a SocketAddr>,
+}
+
+/// What is asked of a name server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsQuestion {
+    /// A full name without the final dot.
+    pub name: String,
+    /// Which record.
+    pub record: RecordType,
+}
+
+/// A type of DNS record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RecordType {
+    /// IPv4 address.
+    A,
+    /// IPv6 address.
+    Aaaa,
+    /// Alias.
+    Cname,
+    /// Mail exchange.
+    Mx,
+    /// Name server.
+    Ns,
+    /// Reverse name.
+    Ptr,
+    /// Start of authority.
+    Soa,
+    /// Text.
+    Txt,
+}
+
+/// What a name server answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsAnswer {
+    /// `NOERROR`, `NXDOMAIN`, `SERVFAIL`, `REFUSED` …
+    pub rcode: String,
+    /// The answer section.
+    pub records: Vec<DnsRecord>,
+}
+
+/// A record of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsRecord {
+    /// `A`, `TXT` …
+    pub record: String,
+    /// As a zone file would spell it; the strings of a TXT record joined. Hostile text.
+    pub data: String,
+    /// Seconds it may be kept.
+    pub ttl_seconds: u32,
+}
+
+/// The way out: calls providers, targets and feeds.
+pub trait Egress {
+    /// Sends the request and reads the whole answer within `timeout`. Any HTTP status is an answer, a redirect that is not
+    /// followed too. Errors hold neither the request nor the key.
+    async fn call(&self, to: &Destination<'_>, request: &Request, timeout: Duration) -> Result<Answer, CallError>;
+
+    /// The same for a document that may be larger than an answer: at most `body_max_bytes`, or it is `TooLarge`.
+    async fn download(
+        &self,
+        to: &Destination<'_>,
+        request: &Request,
+        timeout: Duration,
+        body_max_bytes: usize,
+    ) -> Result<Answer, CallError> {
+        let answer = self.call(to, request, timeout).await?;
+        if answer.body.len() > body_max_bytes { Err(CallError::TooLarge) } else { Ok(answer) }
+    }
+
+    /// Asks a name server one question. A name that does not exist is an answer; silence is `Timeout`.
+    async fn resolve(
+        &self,
+        at: &Nameserver<'_>,
+        question: &DnsQuestion,
+        timeout: Duration,
+    ) -> Result<DnsAnswer, CallError>;
+}
+
+/// A set of addresses at a firewall of AWS: an IP set of WAF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpSet {
+    /// What is in it; an address is a network of its full length.
+    pub networks: BTreeSet<IpNet>,
+    /// What `replace` must carry: it changes with every change of the set.
+    pub lock_token: String,
+}
+
+/// Sets of addresses, by ARN.
+pub trait IpSets {
+    /// What is in the set.
+    async fn read(&self, arn: &str) -> Result<IpSet, Fault>;
+    /// Replaces the whole set; false when somebody has changed it since it was read.
+    async fn replace(&self, arn: &str, set: &IpSet) -> Result<bool, Fault>;
 }

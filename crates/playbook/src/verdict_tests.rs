@@ -22,6 +22,7 @@ fn outcome(line: &str) -> Outcome {
         expires_at: now().plus_hours(1),
         manifest_digest: String::new(),
         cached: false,
+        task: None,
     };
     match words[2] {
         "not_found" => bare(Status::NotFound, None, None),

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     Fault, IncidentId, Timestamp,
     decision::{Choice, DECIDED, DUE_WAKE, Decision, Round},
-    incident::{Incident, IncidentStatus, Run},
+    incident::{self, Incident, IncidentStatus, Run},
     ports::{Machines, Started, Woken},
     rows::{Commit, Condition, Rows, Write},
 };
@@ -47,7 +47,8 @@ pub async fn wake(
     // Without a token the await is still to come, or the execution ended before it. A token that is gone was used, was
     // replaced by a retried await, or belongs to an execution that ended.
     let execution = Run::load(rows, id, run).await?.execution.unwrap_or_else(|| id.execution_name(run));
-    match machines.is_running(&execution).await? {
+    let machine = Incident::load(rows, id).await?.machine().to_owned();
+    match machines.is_running(&machine, &execution).await? {
         Some(true) if row.task_token.is_some() => {
             clear(rows, &row).await?;
             Ok(Waking::Done)
@@ -92,6 +93,14 @@ async fn restart(rows: &impl Rows, machines: &impl Machines, round: &Round, now:
 
 /// Opens the incident's next run, to be started by [`start_run`]; `None` when somebody else has raised the run meanwhile.
 pub async fn raise_run(rows: &impl Rows, incident: &Incident, now: Timestamp) -> Result<Option<u32>, Fault> {
+    Ok(match rows.commit(&[raising(incident, now)?]).await? {
+        Commit::Done => Some(incident.run.saturating_add(1)),
+        Commit::Conflict => None,
+    })
+}
+
+/// The write of [`raise_run`], for a commit that has conditions or writes of its own.
+pub fn raising(incident: &Incident, now: Timestamp) -> Result<Write, Fault> {
     let run = incident.run.saturating_add(1);
     let write = Write::set(
         Incident::key(&incident.incident_id),
@@ -99,13 +108,11 @@ pub async fn raise_run(rows: &impl Rows, incident: &Incident, now: Timestamp) ->
     )?
     .removing(&["started_at", "failure", "result"])
     .only_if(Condition::Is("run", incident.run.into()));
-    Ok(match rows.commit(&[write]).await? {
-        Commit::Done => Some(run),
-        Commit::Conflict => None,
-    })
+    Ok(incident::watch(write, now))
 }
 
-/// Starts the execution of the incident's current run and notes that it was started. Safe to run again.
+/// Starts the execution of the incident's current run and notes that it was started; from then on `sweep` looks whether
+/// it lives. Safe to run again.
 pub async fn start_run(
     rows: &impl Rows,
     machines: &impl Machines,
@@ -113,12 +120,12 @@ pub async fn start_run(
     now: Timestamp,
 ) -> Result<(), Fault> {
     let name = incident.incident_id.execution_name(incident.run);
-    match machines.start(&name, &execution_input(incident)).await? {
+    match machines.start(incident.machine(), &name, &execution_input(incident)).await? {
         Started::New(_) | Started::Exists(_) => {}
     }
     let write = Write::set(Incident::key(&incident.incident_id), &json!({ "started_at": now, "updated_at": now }))?
         .only_if(Condition::Is("run", incident.run.into()));
-    let _ = rows.commit(&[write]).await?;
+    let _ = rows.commit(&[incident::watch(write, now)]).await?;
     Ok(())
 }
 
@@ -164,7 +171,7 @@ mod tests {
                 team.machines.gone.borrow_mut().extend(token.map(str::to_owned));
             }
             if is_running {
-                team.machines.start(&team.id.execution_name(1), "").await.unwrap();
+                team.machines.start("playbook", &team.id.execution_name(1), "").await.unwrap();
             }
             let incident = json!({
                 "schema": "incident/1", "incident_id": team.id, "tenant": "default", "kind": "mail", "source": "mail",
@@ -202,7 +209,7 @@ mod tests {
         }
 
         async fn set(&self, document: serde_json::Value) {
-            crate::incident::update(&self.rows, &self.id, &document).await.unwrap();
+            incident::update(&self.rows, &self.id, &document).await.unwrap();
         }
     }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use ioc::{Observable, ObservableType};
 use playbook::Timestamp;
-use playbook::lookup::{Answer, CallError, Request, interpret, prepare};
-use playbook::manifest::Manifest;
+use playbook::lookup::{Answer, CallError, Request, interpret, prepare, prepare_at, questions};
+use playbook::manifest::{Manifest, ProviderKind};
 use playbook::outcome::{Grade, Judgement, Outcome, Status};
 use playbook::ports::Secret;
 use serde::Deserialize;
@@ -18,6 +18,8 @@ use serde_json::Value;
 
 const NOW: &str = "2026-11-24T06:00:00Z";
 const DUMMY_KEY: &str = "dummy-key";
+/// Stands for the host that a bootstrap file names.
+const BASE: &str = "https://rdap.registry.example/v1/";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,8 +27,12 @@ struct Fixture {
     observable: Observable,
     answer: FixtureAnswer,
     expect: Expected,
+    /// For http.
     #[serde(default)]
     request: Option<ExpectedRequest>,
+    /// For dns: each `name RECORD`.
+    #[serde(default)]
+    questions: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +121,7 @@ fn answers_are_read_as_the_fixtures_say() {
             let yaml = fs::read_to_string(&path).unwrap();
             let fixture: Fixture = serde_saphyr::from_str(&yaml).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             check(&manifest, &fixture, &path);
-            if fixture.request.is_some() {
+            if fixture.request.is_some() || !fixture.questions.is_empty() || manifest.kind == ProviderKind::List {
                 asked.insert(fixture.observable.kind());
             }
         }
@@ -127,9 +133,27 @@ fn answers_are_read_as_the_fixtures_say() {
 fn check(manifest: &Manifest, fixture: &Fixture, path: &Path) {
     let at = path.display();
     assert!(manifest.takes(&fixture.observable), "{at}: the provider does not take this observable");
-    let request = prepare(manifest, &fixture.observable, Some(&Secret::new(DUMMY_KEY))).unwrap();
-    if let Some(expected) = &fixture.request {
-        assert_eq!(&ExpectedRequest::of(&request), expected, "{at}");
+    let key = Secret::new(DUMMY_KEY);
+    match manifest.kind {
+        ProviderKind::Http => {
+            let request = if manifest.hosts_from.is_some() {
+                prepare_at(manifest, &fixture.observable, &BASE.parse().unwrap()).unwrap()
+            } else {
+                prepare(manifest, &fixture.observable, Some(&key)).unwrap()
+            };
+            if let Some(expected) = &fixture.request {
+                assert_eq!(&ExpectedRequest::of(&request), expected, "{at}");
+            }
+        }
+        ProviderKind::Dns => {
+            let made = questions(manifest, &fixture.observable, Some(&key)).unwrap();
+            let names: Vec<String> = made.iter().map(|q| format!("{} {:?}", q.asked.name, q.asked.record)).collect();
+            if !fixture.questions.is_empty() {
+                assert_eq!(names.join(", ").to_uppercase(), fixture.questions.join(", ").to_uppercase(), "{at}");
+            }
+            assert!(made.iter().all(|question| !format!("{question:?}").contains(DUMMY_KEY)), "{at}: the key is shown");
+        }
+        ProviderKind::List => {}
     }
     let body = match &fixture.answer.body {
         Value::String(text) => text.clone(),
@@ -249,12 +273,23 @@ fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
     found.push(at);
 }
 
-/// What is off stays off, and says why.
+/// What is off stays off, and says why: nobody has seen it answer, or its terms or its slowness forbid it.
 #[test]
-fn only_virustotal_ships_off() {
-    let off: Vec<(String, Option<&str>)> =
-        manifests().iter().filter(|m| m.off_reason().is_some()).map(|m| (m.id.clone(), m.off_reason())).collect();
-    assert_eq!(off, [("virustotal".to_owned(), Some("disabled"))]);
+fn what_ships_off_is_known() {
+    let off: Vec<String> = manifests().iter().filter_map(|m| Some(format!("{} {}", m.id, m.off_reason()?))).collect();
+    let expected = [
+        "cape disabled",
+        "crtsh disabled",
+        "cymru-asn documented",
+        "doh-blocking documented",
+        "greynoise documented",
+        "openphish terms",
+        "spamhaus-dqs documented",
+        "surbl terms",
+        "uribl terms",
+        "virustotal disabled",
+    ];
+    assert_eq!(off, expected);
 }
 
 /// Real and documented answers lie beside the repository on some machines; they are never copied into it, so each says
@@ -331,6 +366,24 @@ fn collected_samples_are_understood() {
     check("virustotal/file-malicious.json", File, "/data/attributes/sha256", 200, found(Malicious));
     check("virustotal/file-malicious.json", File, "/data/attributes/md5", 200, found(Malicious));
     check("virustotal/file-malicious.json", File, "", 200, error);
+    check("otx/file-general-nopulse.json", File, "/indicator", 200, not_found);
+    check("otx/ip-general-notfound.json", Ipv4Addr, "/indicator", 200, not_found);
+    check("otx/ip-general-rep50.json", Ipv4Addr, "/indicator", 200, not_found);
+    check("greynoise/community-malicious.json", Ipv4Addr, "/ip", 200, found(Malicious));
+    check("greynoise/community-riot-benign.json", Ipv4Addr, "/ip", 200, found(Benign));
+    check("greynoise/community-notfound.json", Ipv4Addr, "/ip", 404, not_found);
+    check("rdap/domain-microsoft.click-real.json", DomainName, "/ldhName", 200, found(Unknown));
+    check("rdap/domain-afnic-real.json", DomainName, "/ldhName", 200, found(Unknown));
+    check("rdap/domain-lemonde-real.json", DomainName, "/ldhName", 200, found(Unknown));
+    check("rdap/ip-arin-real.json", Ipv4Addr, "/startAddress", 200, found(Unknown));
+    check("rdap/error-404.json", DomainName, "", 404, not_found);
+    check("crtsh/domain-found.json", DomainName, "", 200, found(Unknown));
+    check("crtsh/example.com.json", DomainName, "", 200, found(Unknown));
+    check("urlscan/search-found.json", DomainName, "", 200, found(Unknown));
+    check("urlscan/search-small.json", DomainName, "", 200, found(Unknown));
+    check("urlscan/error-429.json", DomainName, "", 429, limited);
+    check("cape/report-excerpt.json", File, "", 200, found(Malicious));
+
     check("virustotal/error-404.json", DomainName, "", 404, not_found);
     check("virustotal/error-401.json", DomainName, "", 401, error);
     check("virustotal/error-429.json", DomainName, "", 429, limited);

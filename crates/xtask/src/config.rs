@@ -2,8 +2,14 @@
 
 use std::{fmt, path::Path};
 
-use playbook::{bundle::Bundle, manifest::Manifest, policy::Policy, target::Target};
-use serde::de::DeserializeOwned;
+use playbook::{
+    bundle::Bundle,
+    intake::{Event, IntakeSource},
+    manifest::Manifest,
+    policy::Policy,
+    target::Target,
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::project::Project;
@@ -38,7 +44,8 @@ impl fmt::Display for Complaints {
 
 impl std::error::Error for Complaints {}
 
-/// Reads `playbook/policy.yaml`, `playbook/providers/*.yaml` and `playbook/targets/*.yaml` of the project.
+/// Reads `playbook/policy.yaml`, `playbook/providers/*.yaml`, `playbook/targets/*.yaml` and `playbook/intake/*.yaml` of the
+/// project.
 ///
 /// `overlay` is a piece of policy that is laid over the shipped one, key by key; lists and texts replace. The demo uses
 /// it to open its doors. Everything that is wrong is reported at once.
@@ -50,9 +57,29 @@ pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Comp
         Manifest::parse(text, file).map_err(|e| Complaint { file: e.file, line: e.line, message: e.message })
     });
     let targets = each(project, "playbook/targets", &mut complaints, target);
+    let intake = each(project, "playbook/intake", &mut complaints, |text, file| {
+        let source = IntakeSource::parse(text, file).map_err(|e| Complaint {
+            file: e.file,
+            line: e.line,
+            message: e.message,
+        })?;
+        Ok((source, file.to_owned(), line_of(text, &["event"])))
+    });
+    complaints.extend(heard_twice(&intake));
+    let changes = overlay.map(|overlay| &overlay.manifests);
+    let (providers, targets) = (changed(providers, changes, "providers"), changed(targets, changes, "targets"));
+    let intake = intake.into_iter().map(|(source, ..)| source).collect();
+    let (Ok(providers), Ok(targets), Ok(intake)) = (providers, targets, changed(intake, changes, "intake")) else {
+        let file = overlay.map_or_else(String::new, |overlay| overlay.file.clone());
+        return Err(Complaints(vec![Complaint {
+            file,
+            line: 1,
+            message: "a manifest it changes cannot be read".to_owned(),
+        }]));
+    };
     match policy {
         Ok((policy, text)) if complaints.is_empty() => {
-            let bundle = Bundle::new(policy, providers, targets);
+            let bundle = Bundle::new(policy, providers, targets).with_intake(intake);
             let file = project.name_of(&policy_path);
             complaints.extend(bundle.faults().into_iter().map(|fault| locate(&file, &text, &fault)));
             if complaints.is_empty() { Ok(bundle) } else { Err(Complaints(complaints)) }
@@ -65,21 +92,34 @@ pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Comp
     }
 }
 
-/// A piece of policy that is laid over the shipped one.
+/// What is laid over the shipped configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overlay {
     /// For messages.
     pub file: String,
-    /// The keys that differ.
+    /// The keys of the policy that differ.
     pub policy: Value,
+    /// The manifests that differ: `{providers | targets | intake: {<id>: {<key>: …}}}`.
+    pub manifests: Value,
 }
 
 impl Overlay {
     /// Reads an overlay from a file.
     pub fn read(project: &Project, path: &Path) -> Result<Self, Complaint> {
         let file = project.name_of(path);
-        let policy = parse(&read(project, path)?, &file)?;
-        Ok(Self { file, policy })
+        let mut policy: Value = parse(&read(project, path)?, &file)?;
+        let mut manifests = serde_json::Map::new();
+        if let Some(keys) = policy.as_object_mut() {
+            manifests.extend(["providers", "targets", "intake"].iter().filter_map(|kind| keys.remove_entry(*kind)));
+        }
+        Ok(Self { file, policy, manifests: Value::Object(manifests) })
+    }
+
+    /// Opens the door for the name server's stand-in at this address.
+    #[must_use]
+    pub fn with_stand_in_dns(mut self, address: &str) -> Self {
+        merge(&mut self.policy, &serde_json::json!({ "egress": { "stand_in_dns": address } }));
+        self
     }
 
     /// Opens the door for the stand-in at this address.
@@ -130,6 +170,26 @@ fn policy(
     Ok((policy, text.to_owned()))
 }
 
+/// Manifests with what an overlay changes in them.
+fn changed<T: Serialize + DeserializeOwned>(
+    manifests: Vec<T>,
+    changes: Option<&Value>,
+    kind: &str,
+) -> Result<Vec<T>, serde_json::Error> {
+    let Some(changes) = changes.and_then(|all| all.get(kind)) else { return Ok(manifests) };
+    let change = |manifest: T| {
+        let mut value = serde_json::to_value(&manifest)?;
+        match value.get("id").and_then(Value::as_str).and_then(|id| changes.get(id)).cloned() {
+            Some(over) => {
+                merge(&mut value, &over);
+                serde_json::from_value(value)
+            }
+            None => Ok(manifest),
+        }
+    };
+    manifests.into_iter().map(change).collect()
+}
+
 fn merge(under: &mut Value, over: &Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
@@ -142,20 +202,25 @@ fn merge(under: &mut Value, over: &Value) {
 }
 
 fn target(yaml: &str, file: &str) -> Result<Target, Complaint> {
-    let target: Target = parse(yaml, file)?;
-    let complain =
-        |key: &str, message: String| Complaint { file: file.to_owned(), line: line_of(yaml, &[key]), message };
-    if target.schema != Target::SCHEMA {
-        return Err(complain(
-            "schema",
-            format!("schema is {:?}, this version reads {:?}", target.schema, Target::SCHEMA),
-        ));
+    Target::parse(yaml, file).map_err(|e| Complaint { file: e.file, line: e.line, message: e.message })
+}
+
+/// Events that two sources would take: only one of them would get them.
+fn heard_twice(intake: &[(IntakeSource, String, u64)]) -> Vec<Complaint> {
+    let mut heard: Vec<(&Event, &str)> = vec![];
+    let mut complaints = vec![];
+    for (source, file, line) in intake.iter().filter(|(source, ..)| source.off_reason().is_none()) {
+        let Some(event) = &source.event else { continue };
+        match heard.iter().find(|(other, _)| *other == event) {
+            Some((_, other)) => complaints.push(Complaint {
+                file: file.clone(),
+                line: *line,
+                message: format!("event: {other} takes {:?} of {:?} already", event.detail_type, event.source),
+            }),
+            None => heard.push((event, &source.id)),
+        }
     }
-    let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
-    if target.id != name {
-        return Err(complain("id", format!("id is {:?}, but the file is called {name}.yaml", target.id)));
-    }
-    Ok(target)
+    complaints
 }
 
 /// Reads every YAML file of a folder, in the order of their names.
@@ -228,6 +293,19 @@ mod tests {
         check("policy: review.levels[0].approvers: nobody", 5);
         check("policy: review.deadline_minutes.high: missing", 6);
         check("something else", 1);
+    }
+
+    #[test]
+    fn an_event_is_taken_by_one_source() {
+        let source = |id: &str, enabled: bool| {
+            let yaml = format!(
+                "schema: intake-source/1\nid: {id}\nname: A\nenabled: {enabled}\nevent: {{source: aws.x, detail_type: Y}}\nmapping: body\n"
+            );
+            (IntakeSource::parse(&yaml, &format!("i/{id}.yaml")).unwrap(), format!("i/{id}.yaml"), 5)
+        };
+        assert_eq!(heard_twice(&[source("a", true), source("b", false)]), []);
+        let complaints = heard_twice(&[source("a", true), source("b", true)]);
+        assert_eq!(complaints[0].to_string(), "i/b.yaml:5: event: a takes \"Y\" of \"aws.x\" already");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
-use xtask::{check, demo, diagram, extract_command, package, project::Project, publish, replay, term, test};
+use xtask::{
+    check, demo, diagram, doctor, extract_command, listing, package, playbook_command, project::Project, publish,
+    replay, schema, term, test,
+};
 
 /// The playbook's command line.
 #[derive(Parser)]
@@ -53,6 +56,20 @@ enum Command {
     /// Set a secret of a deployment
     #[command(subcommand)]
     Secret(Secret),
+    /// List the sources: what is on, what is off, and why
+    #[command(before_help = "Examples:\n  cargo xtask providers\n  cargo xtask providers --stack ioc --json")]
+    Providers(Listing),
+    /// List the targets and what comes in: what is on, what is off, and why
+    Targets(Listing),
+    /// Look at a deployment for what makes a playbook fail in silence
+    Doctor {
+        /// The stack's name
+        #[arg(long, default_value = "ioc")]
+        stack: String,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Reach the verdicts of a receipt again, and say whether they are the same
     #[command(
         before_help = "Examples:\n  cargo xtask replay receipt.json\n  aws s3 cp s3://BUCKET/KEY - | cargo xtask replay - --explain"
@@ -71,12 +88,25 @@ enum Command {
     #[command(before_help = "Examples:\n  cargo xtask extract mail.eml\n  pbpaste | cargo xtask extract - --json\n  \
                              cargo xtask extract --jsonl <texts.jsonl >found.jsonl")]
     Extract(Extract),
+    /// Make a playbook of your own, or bring an editor's changes to one back
+    #[command(subcommand)]
+    Playbook(Playbook),
     /// Show the state machine as a Mermaid flowchart
     Diagram {
         /// Writes it into README.md
         #[arg(long)]
         write: bool,
     },
+}
+
+#[derive(Args)]
+struct Listing {
+    /// Also says which keys are set in this stack
+    #[arg(long)]
+    stack: Option<String>,
+    /// One JSON document on standard output
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -108,6 +138,8 @@ enum Config {
         #[arg(long)]
         json: bool,
     },
+    /// Write playbook/schemas/, by which editors complete and check the files of playbook/
+    Schema,
     /// Write the configuration into a deployment's evidence bucket, and print its digest
     #[command(before_help = "Example:\n  cargo xtask config publish --bucket ioc-evidence-123456789012")]
     Publish {
@@ -121,17 +153,40 @@ enum Config {
 }
 
 #[derive(Subcommand)]
+enum Playbook {
+    /// Copy the playbook's state machine under another name; the template deploys the copy too
+    #[command(before_help = "Example:\n  cargo xtask playbook copy two-approvals")]
+    Copy {
+        /// The copy's name: small letters, digits and hyphens
+        name: String,
+    },
+    /// Bring back what Workflow Studio or another editor has saved, in the canonical form
+    #[command(before_help = "Examples:\n  cargo xtask playbook pull two-approvals --stack ioc\n  \
+                             cargo xtask playbook pull two-approvals --file saved.asl.json")]
+    Pull {
+        /// The machine's name: its file in statemachine/ without .asl.json
+        name: String,
+        /// The stack whose machine was edited in the console
+        #[arg(long, default_value = "ioc", conflicts_with = "file")]
+        stack: String,
+        /// A file that an editor has saved
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
 enum Secret {
-    /// Set a provider's key, or a consumer's password; the value is read from standard input
+    /// Set a key that a manifest names, or a consumer's password; the value is read from standard input
     #[command(before_help = "Examples:\n  cargo xtask secret set abuseipdb --stack ioc\n  \
                              openssl rand -hex 24 | cargo xtask secret set firewall-1 --stack ioc --consumer")]
     Set {
-        /// The id that the provider's manifest names, or the consumer's name
+        /// The id that the manifest of a provider, target, alert door or feed names, or the consumer's name
         id: String,
         /// The stack's name
         #[arg(long, default_value = "ioc")]
         stack: String,
-        /// A consumer of the block lists instead of a provider
+        /// A consumer of the block lists
         #[arg(long)]
         consumer: bool,
     },
@@ -188,11 +243,20 @@ async fn run(command: Command) -> Result<bool> {
         Command::Check { json } => return check::run(&project, json),
         Command::Package { arch } => package::functions(&project, arch)?,
         Command::Config(Config::Check { json }) => publish::check(&project, json)?,
+        Command::Config(Config::Schema) => schema::write(&project)?,
         Command::Config(Config::Publish { bucket, json }) => publish::publish(&project, &bucket, json)?,
+        Command::Providers(Listing { stack, json }) => listing::providers(&project, stack.as_deref(), json)?,
+        Command::Targets(Listing { stack, json }) => listing::targets(&project, stack.as_deref(), json)?,
+        Command::Doctor { stack, json } => return doctor::run(&project, &stack, json),
         Command::Secret(Secret::Set { id, stack, consumer }) => publish::set_secret(&project, &stack, &id, consumer)?,
         Command::Replay { receipt, explain, json } => return replay::receipts(&receipt, explain, json),
         Command::Extract(Extract { file, json, .. }) => {
             extract_command::file(&project, file.as_deref().unwrap_or("-"), json)?;
+        }
+        Command::Playbook(Playbook::Copy { name }) => playbook_command::copy(&project, &name)?,
+        Command::Playbook(Playbook::Pull { name, stack, file }) => {
+            let source = file.map_or(playbook_command::Source::Stack(stack), playbook_command::Source::File);
+            playbook_command::pull(&project, &name, &source)?;
         }
         Command::Diagram { write } => diagram::run(&project, write)?,
     }

@@ -24,6 +24,12 @@ impl Project {
         bail!("{} is not inside the project: change into its folder and run cargo xtask there", here.display())
     }
 
+    /// The project in this folder.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
+    }
+
     /// The root folder.
     #[must_use]
     pub fn root(&self) -> &Path {

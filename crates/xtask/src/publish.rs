@@ -1,6 +1,7 @@
 //! `cargo xtask config` and `cargo xtask secret`: what a deployment is told, with the AWS command line's own sign-in.
 
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal, Read, Write},
     path::PathBuf,
     process::{Command, Stdio},
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use playbook::{bundle::Bundle, canonical};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{config, local::Venv, process, project::Project, term};
 
@@ -84,20 +85,47 @@ pub fn publish(project: &Project, bucket: &str, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes a secret as an SSM `SecureString`; the value comes from standard input or from a prompt, never from a flag.
+/// Writes a secret as an SSM `SecureString` wherever a manifest names it; the value comes from standard input or from a
+/// prompt, never from a flag.
 pub fn set_secret(project: &Project, stack: &str, id: &str, is_consumer: bool) -> Result<()> {
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         bail!("{id:?} cannot be an id: letters, digits, - _ .");
     }
-    let kind = if is_consumer { "consumers" } else { "providers" };
-    if !is_consumer && let Ok(bundle) = config::load(project, None) {
-        let known: Vec<&str> = bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref()).collect();
-        if !known.contains(&id) {
-            bail!("no provider asks for the secret {id:?}: they ask for {}", known.join(", "));
-        }
-    }
+    let kinds = if is_consumer { vec!["consumers"] } else { kinds(&config::load(project, None)?, id)? };
     let value = value(id)?;
-    let name = format!("/{stack}/{kind}/{id}");
+    for kind in kinds {
+        let name = format!("/{stack}/{kind}/{id}");
+        put_secret(project, &name, &value)?;
+        term::message(&format!(
+            "{name} is set; functions read it within five minutes. To undo: aws ssm delete-parameter --name {name}"
+        ));
+    }
+    Ok(())
+}
+
+/// Who reads a secret: each kind of manifest has a path of its own, so that no function can read another's keys.
+fn kinds(bundle: &Bundle, id: &str) -> Result<Vec<&'static str>> {
+    let providers = bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref());
+    let targets = bundle.targets.values().filter_map(|target| target.secret.as_deref());
+    let alerts = bundle.intake.values().filter_map(|source| source.webhook.as_ref()).map(|door| door.secret.as_str());
+    let feeds = bundle.intake.values().filter_map(|source| source.feed.as_ref()?.secret.as_deref());
+    let named: [(&'static str, Vec<&str>); 4] = [
+        ("providers", providers.collect()),
+        ("targets", targets.collect()),
+        ("alerts", alerts.collect()),
+        ("feeds", feeds.collect()),
+    ];
+    let kinds: Vec<&str> = named.iter().filter(|(_, ids)| ids.contains(&id)).map(|(kind, _)| *kind).collect();
+    if kinds.is_empty() {
+        let mut known: Vec<&str> = named.into_iter().flat_map(|(_, ids)| ids).collect();
+        known.sort_unstable();
+        known.dedup();
+        bail!("no manifest asks for the secret {id:?}: they ask for {}", known.join(", "));
+    }
+    Ok(kinds)
+}
+
+fn put_secret(project: &Project, name: &str, value: &str) -> Result<()> {
     let input = json!({ "Name": name, "Value": value, "Type": "SecureString", "Overwrite": true });
     let mut put = Command::new(aws(project)?)
         // Through a pipe: a value on the command line could be read by anybody on this machine.
@@ -112,10 +140,33 @@ pub fn set_secret(project: &Project, stack: &str, id: &str, is_consumer: bool) -
     if !ended.status.success() {
         bail!("{name} cannot be written: {}", String::from_utf8_lossy(&ended.stderr).trim());
     }
-    term::message(&format!(
-        "{name} is set; functions read it within five minutes. To undo: aws ssm delete-parameter --name {name}"
-    ));
     Ok(())
+}
+
+/// Ids of the secrets of one kind that are set in a stack; never their values.
+pub fn secrets(project: &Project, stack: &str, kind: &str) -> Result<BTreeSet<String>> {
+    let path = format!("/{stack}/{kind}");
+    let told = ask(project, &["ssm", "get-parameters-by-path", "--path", &path]).map_err(|why| {
+        anyhow::anyhow!("the keys of {stack} cannot be listed: {why}; are you signed in (aws sts get-caller-identity)?")
+    })?;
+    let names = told["Parameters"].as_array().into_iter().flatten().filter_map(|item| item["Name"].as_str());
+    Ok(names.filter_map(|name| name.rsplit('/').next()).map(str::to_owned).collect())
+}
+
+/// Asks the AWS command line, with the person's own sign-in. Encrypted values stay encrypted.
+pub fn ask(project: &Project, arguments: &[&str]) -> Result<Value, String> {
+    let program = aws(project).map_err(|error| format!("{error:#}"))?;
+    let mut command = Command::new(program);
+    command.args(arguments).args(["--output", "json"]).stdin(Stdio::null());
+    let told = command.output().map_err(|error| format!("the AWS command line cannot be started: {error}"))?;
+    if !told.status.success() {
+        let why = String::from_utf8_lossy(&told.stderr);
+        return Err(why.lines().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing").trim().to_owned());
+    }
+    if told.stdout.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&told.stdout).map_err(|error| format!("its answer cannot be read: {error}"))
 }
 
 fn value(id: &str) -> Result<String> {

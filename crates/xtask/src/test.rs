@@ -16,8 +16,8 @@ use crate::{
     term,
 };
 
-/// Modules of `tests/it` that need the emulator or a browser.
-const SLOW: [&str; 3] = ["emulator::", "browser::", "scanner::"];
+/// Tests of `tests/it` that need the emulator, a browser or a name server.
+const SLOW: [&str; 4] = ["emulator::", "browser::", "scanner::", "dns::a_real_name_server"];
 
 /// Where a test finds the browser.
 pub const BROWSER_VARIABLE: &str = "PLAYBOOK_BROWSER";
@@ -33,6 +33,10 @@ pub async fn run(project: &Project, fast: bool) -> Result<bool> {
             tests.env(BROWSER_VARIABLE, browser()?);
             check::node_modules(project, "tests/browser")?
                 .context("the browser tests need npm (Debian: apt-get install npm), or run cargo xtask test --fast")?;
+        }
+        if name_server().is_err() {
+            install("knot")?;
+            name_server()?;
         }
         build::for_local(project)?;
         // One for all tests: each has a stack of its own in it.
@@ -120,16 +124,7 @@ fn browser() -> Result<String> {
     if let Some(found) = named.or_else(|| find().map(str::to_owned)) {
         return Ok(found);
     }
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
-    if is_root && process::is_installed("apt-get") {
-        term::progress("installing chromium (once)");
-        process::output(Command::new("apt-get").args(["update", "--quiet"]))?;
-        let mut install = Command::new("apt-get");
-        install
-            .args(["install", "--yes", "--quiet", "--no-install-recommends", "chromium"])
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        process::output(&mut install)?;
-    }
+    install("chromium")?;
     match find() {
         Some(found) => Ok(found.to_owned()),
         None => bail!(
@@ -137,4 +132,27 @@ fn browser() -> Result<String> {
              or run cargo xtask test --fast"
         ),
     }
+}
+
+/// Knot DNS, by its path. Debian keeps it where only root looks for programs.
+pub fn name_server() -> Result<&'static str> {
+    ["knotd", "/usr/sbin/knotd"].into_iter().find(|name| process::is_installed(name)).context(
+        "the test of name servers needs Knot DNS: run cargo xtask test, which installs it where it may, install it (Debian: \
+         apt-get install knot), or run cargo xtask test --fast",
+    )
+}
+
+/// Installs a package of Debian, where we are root and there is such a thing.
+fn install(package: &str) -> Result<()> {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
+    if !is_root || !process::is_installed("apt-get") {
+        return Ok(());
+    }
+    term::progress(&format!("installing {package} (once)"));
+    process::output(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let mut install = Command::new("apt-get");
+    install
+        .args(["install", "--yes", "--quiet", "--no-install-recommends", package])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    process::output(&mut install).map(drop)
 }

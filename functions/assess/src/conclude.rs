@@ -1,6 +1,6 @@
 //! From verdicts to the incident: order, route, severity, and what people are told of the sources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ioc::Observable;
 use playbook::{
@@ -9,6 +9,7 @@ use playbook::{
     bundle::Bundle,
     incident::Kind,
     outcome::{Judgement, Outcome, Status},
+    policy::TicketPolicy,
     severity::Severity,
     verdict::{Reason, Verdict},
 };
@@ -32,6 +33,7 @@ pub fn unasked(required: &[String], now: Timestamp) -> Vec<Outcome> {
         expires_at: now,
         manifest_digest: String::new(),
         cached: false,
+        task: None,
     };
     required.iter().map(failed).collect()
 }
@@ -68,6 +70,15 @@ pub fn route(kind: Kind, severity: Severity, observables: &[Assessed], incomplet
     if severity == Severity::Critical { Route::Review } else { worst }
 }
 
+/// Whether the incident gets a ticket: whatever a person is asked about, and what is watched from policy's severity on.
+pub fn opens_ticket(route: Route, severity: Severity, policy: &TicketPolicy) -> bool {
+    match route {
+        Route::Review | Route::NeedsData => true,
+        Route::Watch => severity >= policy.watch_from,
+        Route::Provisional | Route::Benign => false,
+    }
+}
+
 /// The higher of what the verdicts and the source say, each term listed.
 pub fn severity<'a>(source: Severity, verdicts: impl Iterator<Item = &'a Verdict>) -> (Severity, Vec<String>) {
     let of_verdict = |verdict: &Verdict| match verdict.verdict {
@@ -98,10 +109,26 @@ pub fn failed<'a>(outcomes: impl Iterator<Item = &'a [Outcome]>) -> Vec<String> 
     counts.into_iter().map(|(what, count)| format!("{what} ({count})")).collect()
 }
 
-/// What each provider said or failed to say; those with an opinion first.
+/// Reasons of a source that is off for everybody, whatever is asked.
+const OFF: [&str; 4] = ["disabled", "terms", "documented", "no_key"];
+
+fn is_off(outcome: &Outcome) -> bool {
+    outcome.outcome == Status::Skipped && outcome.reason.as_deref().is_some_and(|reason| OFF.contains(&reason))
+}
+
+/// Sources that are off, each once, such as `virustotal: disabled`.
+pub fn off<'a>(outcomes: impl Iterator<Item = &'a [Outcome]>) -> Vec<String> {
+    let off = outcomes.flatten().filter(|outcome| is_off(outcome));
+    let told = off.map(|outcome| format!("{}: {}", outcome.provider, outcome.reason.as_deref().unwrap_or_default()));
+    told.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What each provider said or failed to say; those with an opinion first. Sources that are off are told once for the whole
+/// incident instead, see [`off`].
 pub fn said(outcomes: &[Outcome]) -> Vec<Said> {
     let mut said: Vec<(u8, Said)> = outcomes
         .iter()
+        .filter(|outcome| !is_off(outcome))
         .map(|outcome| {
             let opinion = outcome.opinion.as_ref();
             let rank = match outcome.outcome {
@@ -152,6 +179,7 @@ mod tests {
                 failed: vec![],
             },
             evidence: vec![],
+            history: None,
             guarded: guarded.then(|| "own domain".to_owned()),
         }
     }
@@ -200,6 +228,20 @@ mod tests {
     fn evidence_that_was_not_read_completely_is_never_harmless() {
         check(Kind::Mail, Severity::Low, true, &[], Route::NeedsData);
         check(Kind::Feed, Severity::Low, true, &[], Route::Provisional);
+    }
+
+    #[test]
+    fn a_ticket_is_opened_for_whatever_asks_a_person_and_for_what_is_watched_when_it_matters() {
+        let policy = TicketPolicy { watch_from: Severity::Medium };
+        let check = |route, severity, expected| {
+            assert_eq!(opens_ticket(route, severity, &policy), expected, "{route:?} {severity:?}");
+        };
+        check(Route::Review, Severity::Low, true);
+        check(Route::NeedsData, Severity::Low, true);
+        check(Route::Watch, Severity::Low, false);
+        check(Route::Watch, Severity::Medium, true);
+        check(Route::Provisional, Severity::High, false);
+        check(Route::Benign, Severity::High, false);
     }
 
     #[test]

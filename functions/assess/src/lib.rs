@@ -1,15 +1,19 @@
-//! `assess`: verdicts, severity, plan, and the one word that the machine routes by.
+//! `assess`: verdicts, correlation, severity, plan, and the one word that the machine routes by.
 
 mod conclude;
+mod correlate;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use playbook::{
     Fault, IncidentId, Timestamp,
     assessment::{Assessed, Assessment, Route},
     bundle::Bundle,
     guard::Guard,
-    incident::{Enriched, Enrichment, Extraction, Incident, Pointer, Run, Sighted},
+    incident::{Enriched, Enrichment, EvidenceRef, Extraction, Incident, Pointer, Run, Sighted},
     outcome::Outcome,
     plan::Plan,
     ports::{Clock, Evidence},
@@ -20,6 +24,11 @@ use playbook::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tracing::info;
+
+use crate::correlate::Correlation;
+
+/// Observables looked up at once.
+const AT_ONCE: usize = 16;
 
 /// From `Enrich`, which has noted its documents under the run.
 #[derive(Debug, Deserialize)]
@@ -39,6 +48,10 @@ pub struct Output {
     pub severity: playbook::severity::Severity,
     /// How many entries a person could approve.
     pub plan_entries: usize,
+    /// Whether a ticket is opened.
+    pub opens_ticket: bool,
+    /// Whether something is enforced before a person has decided.
+    pub acts_automatically: bool,
 }
 
 /// Reaches a verdict for every observable and says which way the incident goes. Safe to run again.
@@ -57,106 +70,145 @@ pub async fn run(
     let extraction: Extraction = document(&evidence.fetch(&extraction).await?)?;
     let mut outcomes = outcomes(evidence, rows, &incident.incident_id, input.run).await?;
 
+    let receipts = judge(rows, &bundle, (&incident, input.run), &extraction, &mut outcomes, now).await?;
+    let correlation = correlate::correlate(rows, &incident, &receipts, now).await?;
+    let case = Case { incident, run: input.run, extraction, receipts, correlation };
+    let assessment = case.conclude(evidence, &bundle, now).await?;
+    store(evidence, rows, &assessment).await?;
+
+    info!(
+        incident.id = %assessment.incident_id,
+        route = assessment.route.as_str(),
+        severity = assessment.severity.as_str(),
+        count = assessment.observables.len(),
+        related = assessment.related.len(),
+        "assessed"
+    );
+    Ok(Output {
+        route: assessment.route,
+        severity: assessment.severity,
+        plan_entries: assessment.plan.open().count(),
+        opens_ticket: assessment.opens_ticket,
+        acts_automatically: assessment.acts_automatically,
+    })
+}
+
+/// A receipt for each observable, in the extraction's order.
+async fn judge(
+    rows: &impl Rows,
+    bundle: &Bundle,
+    (incident, run): (&Incident, u32),
+    extraction: &Extraction,
+    outcomes: &mut BTreeMap<String, Vec<Outcome>>,
+    now: Timestamp,
+) -> Result<Vec<Receipt>, Fault> {
     let mut receipts = vec![];
-    for sighted in &extraction.observables {
+    let decisions: Vec<Option<PersonDecision>> = stream::iter(&extraction.observables)
+        .map(|sighted| earlier_decision(rows, sighted, now))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    for (sighted, decision) in extraction.observables.iter().zip(decisions) {
         let observable = sighted.observable.clone();
-        let required = conclude::required(&bundle, &observable);
+        let required = conclude::required(bundle, &observable);
         let outcomes = match outcomes.remove(&observable.key()) {
             Some(outcomes) => outcomes,
             None if sighted.withheld.is_some() => vec![],
             // Its chunk failed: nobody was asked, and that is a failure of every source.
             None => conclude::unasked(&required, now),
         };
-        let facts = Facts {
-            withheld: sighted.withheld,
-            required,
-            outcomes,
-            decision: earlier_decision(rows, sighted, now).await?,
-            observable,
-        };
+        let facts = Facts { withheld: sighted.withheld, required, outcomes, decision, observable };
         receipts.push(Receipt {
             schema: Receipt::SCHEMA.to_owned(),
             incident_id: incident.incident_id.clone(),
-            run: input.run,
+            run,
             config_digest: incident.config_digest.clone(),
             now,
             verdict: Verdict::reach(&facts, now),
             facts,
         });
     }
-    let assessment = conclude(evidence, &incident, input.run, &bundle, extraction, receipts, now).await?;
-    store(evidence, rows, &assessment).await?;
-
-    info!(
-        incident.id = %incident.incident_id,
-        route = assessment.route.as_str(),
-        severity = assessment.severity.as_str(),
-        count = assessment.observables.len(),
-        "assessed"
-    );
-    let plan_entries = assessment.plan.open().count();
-    Ok(Output { route: assessment.route, severity: assessment.severity, plan_entries })
+    Ok(receipts)
 }
 
-/// Receipts to an assessment: worst first, with the plan and everything a person should know.
-async fn conclude(
-    evidence: &impl Evidence,
-    incident: &Incident,
+/// Everything that is known of a run.
+struct Case {
+    incident: Incident,
     run: u32,
-    bundle: &Bundle,
     extraction: Extraction,
     receipts: Vec<Receipt>,
-    now: Timestamp,
-) -> Result<Assessment, Fault> {
-    let hosts = bundle.hosts();
-    let guard = Guard::new(&bundle.policy, &hosts);
-    let mut judged: Vec<(Sighted, Receipt)> = extraction.observables.into_iter().zip(receipts).collect();
-    judged.sort_by_key(|(sighted, receipt)| (conclude::order(&receipt.verdict), sighted.observable.key()));
+    correlation: Correlation,
+}
 
-    let targets: Vec<_> = bundle.targets.values().collect();
-    let verdicts: Vec<_> = judged
-        .iter()
-        .map(|(s, r)| (s.observable.clone(), r.verdict.clone(), conclude::is_phishing(&r.facts.outcomes)))
-        .collect();
-    let plan = Plan::make(&verdicts, &bundle.policy, &targets, &guard, now);
-    let (severity, severity_terms) = conclude::severity(incident.severity, judged.iter().map(|(_, r)| &r.verdict));
-    let mut failed = conclude::failed(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
-    if extraction.incomplete {
-        failed.insert(0, "extract: the evidence was not read completely".to_owned());
+impl Case {
+    /// To an assessment: worst first, with the plan and everything a person should know.
+    async fn conclude(self, evidence: &impl Evidence, bundle: &Bundle, now: Timestamp) -> Result<Assessment, Fault> {
+        let Self { incident, run, extraction, receipts, correlation } = self;
+        let hosts = bundle.hosts();
+        let guard = Guard::new(&bundle.policy, &hosts);
+        let mut judged: Vec<(Sighted, Receipt)> = extraction.observables.into_iter().zip(receipts).collect();
+        judged.sort_by_key(|(sighted, receipt)| (conclude::order(&receipt.verdict), sighted.observable.key()));
+
+        let targets: Vec<_> = bundle.targets.values().collect();
+        let verdicts: Vec<_> = judged
+            .iter()
+            .map(|(s, r)| (s.observable.clone(), r.verdict.clone(), conclude::is_phishing(&r.facts.outcomes)))
+            .collect();
+        let plan = Plan::make(&verdicts, &bundle.policy, &targets, &guard, &incident, now);
+        let (severity, severity_terms) = conclude::severity(incident.severity, judged.iter().map(|(_, r)| &r.verdict));
+        let mut failed = conclude::failed(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
+        let off = conclude::off(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
+        if extraction.incomplete {
+            failed.insert(0, "extract: the evidence was not read completely".to_owned());
+        }
+        let receipts = store_receipts(evidence, &incident.incident_id, run, &judged).await?;
+        let observables: Vec<Assessed> = judged
+            .into_iter()
+            .map(|(sighted, receipt)| Assessed {
+                guarded: guard.check(&sighted.observable).map(|guarded| guarded.reason),
+                evidence: conclude::said(&receipt.facts.outcomes),
+                conclusion: receipt.verdict,
+                history: correlation.histories.get(&sighted.observable.key()).copied(),
+                sighted,
+            })
+            .collect();
+        let route = conclude::route(incident.kind, severity, &observables, extraction.incomplete);
+        Ok(Assessment {
+            schema: Assessment::SCHEMA.to_owned(),
+            incident_id: incident.incident_id,
+            run,
+            config_digest: incident.config_digest,
+            assessed_at: now,
+            subject: extraction.subject,
+            participants: extraction.participants,
+            route,
+            severity,
+            severity_terms,
+            observables,
+            plan_digest: plan.digest()?,
+            acts_automatically: plan.acts_automatically(),
+            plan,
+            failed,
+            receipts,
+            omissions: extraction.omissions,
+            off,
+            related: correlation.related,
+            opens_ticket: conclude::opens_ticket(route, severity, &bundle.policy.ticket),
+        })
     }
+}
 
+/// Stores the receipts, a line each, in the order of the assessment's observables.
+async fn store_receipts(
+    evidence: &impl Evidence,
+    id: &IncidentId,
+    run: u32,
+    judged: &[(Sighted, Receipt)],
+) -> Result<EvidenceRef, Fault> {
     let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
     let lines = Receipt::to_lines(&receipts)?;
-    let key = format!("receipts/{}/r{run}/{}.json", incident.incident_id, playbook::canonical::sha256_hex(&lines));
-    let receipts = evidence.store(&key, "application/x-ndjson", &lines).await?;
-
-    let observables: Vec<Assessed> = judged
-        .into_iter()
-        .map(|(sighted, receipt)| Assessed {
-            guarded: guard.check(&sighted.observable).map(|guarded| guarded.reason),
-            evidence: conclude::said(&receipt.facts.outcomes),
-            conclusion: receipt.verdict,
-            sighted,
-        })
-        .collect();
-    Ok(Assessment {
-        schema: Assessment::SCHEMA.to_owned(),
-        incident_id: incident.incident_id.clone(),
-        run,
-        config_digest: incident.config_digest.clone(),
-        assessed_at: now,
-        subject: extraction.subject,
-        participants: extraction.participants,
-        route: conclude::route(incident.kind, severity, &observables, extraction.incomplete),
-        severity,
-        severity_terms,
-        observables,
-        plan_digest: plan.digest()?,
-        plan,
-        failed,
-        receipts,
-        omissions: extraction.omissions,
-    })
+    let key = format!("receipts/{id}/r{run}/{}.json", playbook::canonical::sha256_hex(&lines));
+    evidence.store(&key, "application/x-ndjson", &lines).await
 }
 
 /// Stores the assessment and notes it, and the route, on the run and the incident.

@@ -1,7 +1,7 @@
 //! `Assess` on AWS Lambda: wires the stage to the world, and nothing else.
 //!
-//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`. Calls S3 `GetObject`, `PutObject`; DynamoDB `GetItem`, `Query`,
-//! `UpdateItem`.
+//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`. Calls S3 `GetObject`, `PutObject`; DynamoDB `GetItem`, `Query`
+//! (also of the index `by_observable`), `PutItem`, `UpdateItem`.
 
 use aws::{Error, Invocation, Platform};
 

@@ -1,22 +1,29 @@
-//! `close`: records how it ended, closes the incident and tells everybody who was asked.
+//! `close`: records how it ended, closes the incident and its tickets, and tells everybody who was asked.
+
+mod ending;
+mod telling;
 
 use std::collections::BTreeSet;
 
 use playbook::{
     Fault, IncidentId, Timestamp,
-    assessment::{Assessment, Route},
+    assessment::Assessment,
+    bundle::Bundle,
     decision::{Choice, Decision, Round},
-    incident::{Incident, IncidentStatus, Run},
-    mail, notice,
+    incident::{self, Incident, IncidentStatus, Refused, Run},
     outcome::Judgement,
-    ports::{Clock, Entropy, Evidence, Machines, Outbox},
+    pending::PendingLookup,
+    ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox, Secrets},
     rows::{Commit, Condition, Rows, Write},
+    ticket::Ticket,
     verdict::PersonDecision,
     waking,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tracing::{error, info};
+use serde_json::{Value, json};
+use tracing::info;
+
+use ending::Ending;
 
 /// From any branch of the machine. Unknown fields are ignored.
 #[derive(Debug, Deserialize)]
@@ -34,73 +41,186 @@ pub struct Output {
     pub status: IncidentStatus,
     /// One word, as in the incident's row.
     pub result: &'static str,
+    /// For the metrics: how long people had it before them, from the first question to the decision.
+    #[serde(skip)]
+    pub review_seconds: Option<usize>,
+    /// For the metrics: whether it is the one that only shows that the playbook lives.
+    #[serde(skip)]
+    pub is_canary: bool,
+}
+
+impl Output {
+    /// What the dashboard and the alarms of the template read.
+    pub fn metrics(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let ended = match self.result {
+            "enforced" => "IncidentsEnforced",
+            "false_positive" => "IncidentsFalsePositive",
+            "acknowledged" => "IncidentsAcknowledged",
+            "timed_out" => "IncidentsTimedOut",
+            "watched" => "IncidentsWatched",
+            "provisional" => "IncidentsProvisional",
+            "no_observables" => "IncidentsWithoutObservables",
+            "look_again" => "IncidentsLookedAtAgain",
+            _ => "IncidentsNotMalicious",
+        };
+        let waited = self.review_seconds.map(|seconds| ("ReviewWaitSeconds", seconds));
+        [(ended, 1), ("CanariesClosed", usize::from(self.is_canary))].into_iter().chain(waited)
+    }
+}
+
+/// What the stage works with.
+#[derive(Debug)]
+pub struct World<'a, E, R, M, O, C, N, S, G> {
+    /// Assessments and configurations.
+    pub evidence: &'a E,
+    /// The record.
+    pub rows: &'a R,
+    /// The state machines.
+    pub machines: &'a M,
+    /// The way mails go out.
+    pub outbox: &'a O,
+    /// The time.
+    pub clock: &'a C,
+    /// Randomness for the names of owners.
+    pub entropy: &'a N,
+    /// The targets' secrets.
+    pub secrets: &'a S,
+    /// The way out.
+    pub egress: &'a G,
+    /// The account of this function, from its ARN: the bundle's doors depend on it.
+    pub account: &'a str,
+}
+
+/// What is known when a run is closed.
+struct Closing {
+    incident: Incident,
+    assessment: Option<Assessment>,
+    /// The rounds of this run, in order.
+    rounds: Vec<Round>,
+    decision: Option<Decision>,
+    /// What of the plan was refused after it was made.
+    refused: Vec<Refused>,
+    ending: Ending,
 }
 
 /// Closes the incident by its decision row, or by its route when nobody was asked. Safe to run again.
+///
+/// Where it has tickets, the result is recorded first, and the incident is closed only after they say the same. A ticket
+/// system that fails makes the stage fail under its fault's name: the machine tries again while that may help, and after it
+/// marks the incident as failed, with its result in the row and the reason beside it. So neither does a ticket system keep
+/// an incident open for ever, nor is a ticket that says the wrong thing left behind in silence.
 pub async fn run(
-    evidence: &impl Evidence,
-    rows: &impl Rows,
-    machines: &impl Machines,
-    outbox: &impl Outbox,
-    (clock, entropy): (&impl Clock, &impl Entropy),
+    world: &World<
+        '_,
+        impl Evidence,
+        impl Rows,
+        impl Machines,
+        impl Outbox,
+        impl Clock,
+        impl Entropy,
+        impl Secrets,
+        impl Egress,
+    >,
     input: Input,
 ) -> Result<Output, Fault> {
-    let now = clock.now();
-    let incident = Incident::load(rows, &input.incident_id).await?;
-    let assessment = Assessment::load(evidence, rows, &input.incident_id, input.run).await?;
-    let rounds = rounds(rows, &input).await?;
-    let decision = match rounds.last() {
-        Some(round) => Decision::load(rows, &input.incident_id, input.run, round.round).await?,
-        None => None,
-    };
-    let (status, result) = ending(incident.route.as_deref(), assessment.as_ref(), decision.as_ref());
-    let refused = Run::load(rows, &input.incident_id, input.run).await?.refused.len();
-    if let (Some(assessment), Some(decision)) = (&assessment, &decision) {
+    let (rows, now) = (world.rows, world.clock.now());
+    let closing = Closing::load(world.evidence, rows, &input).await?;
+    let Ending { status, result, .. } = closing.ending;
+    let id = &closing.incident.incident_id;
+    if let (Some(assessment), Some(decision)) = (&closing.assessment, &closing.decision) {
         remember(rows, assessment, decision).await?;
-        tell(rows, outbox, entropy, (&rounds, assessment, decision, refused), now).await;
+        telling::by_mail(rows, world.outbox, world.entropy, &closing, now).await;
     }
     if result == "look_again" {
-        look_again(rows, machines, &incident, input.run, now).await?;
-        return Ok(Output { status, result });
+        look_again(rows, world.machines, &closing.incident, input.run, now).await?;
+        return Ok(closing.output());
     }
-    let ended = json!({"status": status, "result": result, "updated_at": now});
-    let write = Write::set(Incident::key(&incident.incident_id), &ended)?
-        .only_if(Condition::Is("run", input.run.into()))
-        .removing(&["failure"]);
-    if rows.commit(&[write]).await? == Commit::Conflict {
-        return Err(Fault::Rejected(format!(
-            "run {} is no longer the current run of {}",
-            input.run, input.incident_id
-        )));
+    let has_tickets = !Ticket::all(rows, id).await?.is_empty();
+    if has_tickets || status == IncidentStatus::Provisional {
+        let bundle = Bundle::load(world.evidence, &closing.incident.config_digest, world.account).await?;
+        if status == IncidentStatus::Provisional {
+            recheck(rows, &closing.incident, &bundle, now).await?;
+        }
+        if has_tickets {
+            settle(rows, &input, &json!({ "result": result, "updated_at": now }), false).await?;
+            // Boxed, so that the type of the whole future stays small enough for the compiler.
+            Box::pin(telling::by_ticket(world, &bundle, &closing)).await?;
+        }
     }
-    info!(incident.id = %input.incident_id, result, "closed");
-    Ok(Output { status, result })
+    settle(rows, &input, &json!({ "status": status, "result": result, "updated_at": now }), true).await?;
+    info!(incident.id = %id, result, "closed");
+    Ok(closing.output())
 }
 
-/// How an incident ends, in a word.
-fn ending(
-    route: Option<&str>,
-    assessment: Option<&Assessment>,
-    decision: Option<&Decision>,
-) -> (IncidentStatus, &'static str) {
-    match decision.map(|decision| decision.choice) {
-        Some(Choice::Approved) => return (IncidentStatus::Closed, "enforced"),
-        Some(Choice::Rejected) => return (IncidentStatus::Closed, "false_positive"),
-        Some(Choice::Acknowledged) => return (IncidentStatus::Closed, "acknowledged"),
-        Some(Choice::LookAgain) => return (IncidentStatus::Open, "look_again"),
-        Some(Choice::TimedOut) => return (IncidentStatus::Closed, "timed_out"),
-        None => {}
-    }
-    match (route, assessment) {
-        (_, None) => (IncidentStatus::Closed, "no_observables"),
-        (Some(word), _) if word == Route::Provisional.as_str() => (IncidentStatus::Provisional, "provisional"),
-        (Some(word), _) if word == Route::Watch.as_str() => (IncidentStatus::Closed, "watched"),
-        // The backstop of the await: a person was to decide, and nobody has.
-        (Some(word), _) if word == Route::Review.as_str() || word == Route::NeedsData.as_str() => {
-            (IncidentStatus::Closed, "timed_out")
+impl Closing {
+    fn output(&self) -> Output {
+        let asked = self.rounds.iter().filter_map(|round| round.opened_at).min();
+        let waited = self.decision.as_ref().zip(asked).map(|(decision, asked)| decision.at.ms_since(asked) / 1_000);
+        Output {
+            status: self.ending.status,
+            result: self.ending.result,
+            review_seconds: waited.and_then(|seconds| usize::try_from(seconds).ok()),
+            is_canary: self.incident.source == "canary",
         }
-        _ => (IncidentStatus::Closed, "not_malicious"),
     }
+
+    async fn load(evidence: &impl Evidence, rows: &impl Rows, input: &Input) -> Result<Self, Fault> {
+        let id = &input.incident_id;
+        let incident = Incident::load(rows, id).await?;
+        let assessment = Assessment::load(evidence, rows, id, input.run).await?;
+        let rounds = rounds(rows, input).await?;
+        let decision = last_word(rows, input, &rounds).await?;
+        let ending = Ending::of(incident.route.as_deref(), assessment.as_ref(), decision.as_ref());
+        if incident.run != input.run && ending.result != "look_again" {
+            return Err(superseded(input));
+        }
+        let refused = Run::load(rows, id, input.run).await?.refused;
+        Ok(Self { incident, assessment, rounds, decision, refused, ending })
+    }
+}
+
+/// The last decision of the run. Where a playbook asks twice, silence in a later round takes back nothing of what a person
+/// has decided before.
+async fn last_word(rows: &impl Rows, input: &Input, rounds: &[Round]) -> Result<Option<Decision>, Fault> {
+    let mut silence = None;
+    for round in rounds.iter().rev() {
+        match Decision::load(rows, &input.incident_id, input.run, round.round).await? {
+            Some(decision) if decision.choice == Choice::TimedOut => silence = silence.or(Some(decision)),
+            Some(decision) => return Ok(Some(decision)),
+            // The backstop of the await: nobody has decided this round.
+            None => {}
+        }
+    }
+    Ok(silence)
+}
+
+fn superseded(input: &Input) -> Fault {
+    Fault::Rejected(format!("run {} is no longer the current run of {}", input.run, input.incident_id))
+}
+
+/// Writes how it ended; `is_over` when nobody works on it any more.
+async fn settle(rows: &impl Rows, input: &Input, ended: &Value, is_over: bool) -> Result<(), Fault> {
+    let write = Write::set(Incident::key(&input.incident_id), ended)?.only_if(Condition::Is("run", input.run.into()));
+    let write = if is_over { incident::unwatch(write.removing(&["failure"])) } else { write };
+    match rows.commit(&[write]).await? {
+        Commit::Done => Ok(()),
+        Commit::Conflict => Err(superseded(input)),
+    }
+}
+
+/// So many runs look at an incident that stays without answers; then it stays provisional.
+const RUNS_MAX: u32 = 4;
+
+/// What was closed for want of answers is looked at again; a second call keeps the time of the first.
+async fn recheck(rows: &impl Rows, incident: &Incident, bundle: &Bundle, now: Timestamp) -> Result<(), Fault> {
+    if incident.run >= RUNS_MAX {
+        info!(incident.id = %incident.incident_id, run = incident.run, "stays provisional: looked at often enough");
+        return Ok(());
+    }
+    let at = now.plus_hours(i64::from(bundle.policy.follow_up.recheck_hours));
+    let row = PendingLookup::recheck(&incident.incident_id, incident.run, now, at);
+    let _: Commit = rows.commit(&[Write::put(row.own_key(), &row)?.only_if(Condition::Absent)]).await?;
+    Ok(())
 }
 
 /// What a person decided rules for 90 days: approved indicators as malicious, a false positive's bad ones as benign.
@@ -122,53 +242,6 @@ async fn remember(rows: &impl Rows, assessment: &Assessment, decision: &Decision
         let _: Commit = rows.commit(&[Write::put(PersonDecision::key(observable), &remembered)?]).await?;
     }
     Ok(())
-}
-
-/// Everyone who was asked is told what was decided. A mail that cannot be sent does not keep the incident open.
-async fn tell(
-    rows: &impl Rows,
-    outbox: &impl Outbox,
-    entropy: &impl Entropy,
-    (rounds, assessment, decision, refused): (&[Round], &Assessment, &Decision, usize),
-    now: Timestamp,
-) {
-    if decision.choice == Choice::TimedOut {
-        // `sweep` has told everybody when the round ended.
-        return;
-    }
-    let asked: BTreeSet<&str> = rounds.iter().flat_map(|round| round.asked.iter().map(String::as_str)).collect();
-    let last = rounds.last().map_or(1, |round| round.round);
-    for address in asked {
-        let of = (&assessment.incident_id, assessment.run, last, "decided");
-        let sent = match mail::decided(address, assessment, decision, &result(assessment, decision, refused)) {
-            Ok(mail) => notice::send_once(rows, outbox, entropy, of, &mail, now).await,
-            Err(fault) => Err(fault),
-        };
-        if let Err(fault) = sent {
-            error!(incident.id = %assessment.incident_id, fault = fault.name(), "decision not told: {fault}");
-        }
-    }
-}
-
-fn result(assessment: &Assessment, decision: &Decision, refused: usize) -> String {
-    match decision.choice {
-        Choice::Approved => {
-            let approved: BTreeSet<&str> = decision.indicators.iter().map(String::as_str).collect();
-            let written = assessment.plan.open().filter(|entry| approved.contains(entry.observable.key().as_str()));
-            let written = written.count().saturating_sub(refused);
-            let planned = assessment.plan.entries.len();
-            let rest = if refused > 0 {
-                format!("; {refused} approved ones were refused by a cap or the guard")
-            } else {
-                String::new()
-            };
-            format!("{written} of {planned} entries were enforced; each expires by itself{rest}")
-        }
-        Choice::Rejected => "nothing is enforced, and what this incident wrote has been released".to_owned(),
-        Choice::Acknowledged => "the incident is closed as unknown; nothing is enforced".to_owned(),
-        Choice::LookAgain => "the sources are asked again".to_owned(),
-        Choice::TimedOut => "nothing more is enforced".to_owned(),
-    }
 }
 
 /// Opens and starts the next run. A second call finds the run raised already and only makes sure that it is started.
@@ -199,39 +272,4 @@ async fn rounds(rows: &impl Rows, input: &Input) -> Result<Vec<Round>, Fault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(route: &str, choice: Option<Choice>, expected: (IncidentStatus, &str)) {
-        let assessment: Assessment = playbook::brief::sample::assessment().unwrap();
-        let decision = choice.map(|choice| Decision {
-            schema: Decision::SCHEMA.to_owned(),
-            choice,
-            last: true,
-            by: "ana@soc.example".to_owned(),
-            authenticated_by: "mailbox".to_owned(),
-            at: Timestamp::from_millis(0),
-            from: String::new(),
-            reason: String::new(),
-            shown_digest: String::new(),
-            plan_digest: String::new(),
-            indicators: vec![],
-        });
-        assert_eq!(ending(Some(route), Some(&assessment), decision.as_ref()), expected, "{route} {choice:?}");
-    }
-
-    #[test]
-    fn how_it_ended_is_one_word_and_the_decision_comes_before_the_route() {
-        use IncidentStatus::{Closed, Open, Provisional};
-        check("benign", None, (Closed, "not_malicious"));
-        check("watch", None, (Closed, "watched"));
-        check("review", None, (Closed, "timed_out"));
-        check("provisional", None, (Provisional, "provisional"));
-        check("review", Some(Choice::Approved), (Closed, "enforced"));
-        check("review", Some(Choice::Rejected), (Closed, "false_positive"));
-        check("review", Some(Choice::TimedOut), (Closed, "timed_out"));
-        check("needs-data", Some(Choice::Acknowledged), (Closed, "acknowledged"));
-        check("needs-data", Some(Choice::LookAgain), (Open, "look_again"));
-        assert_eq!(ending(None, None, None), (Closed, "no_observables"));
-    }
-}
+mod tests;

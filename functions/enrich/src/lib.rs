@@ -1,33 +1,25 @@
 //! Asks every provider about every observable of a chunk, within limits and deadlines; whatever happens, every provider
-//! that takes an observable has exactly one outcome for it.
+//! that takes an observable has exactly one outcome for it. What is still to come is followed up.
 
-mod asking;
-pub mod egress;
-pub mod gate;
-mod lines;
-mod plan;
-mod slots;
-mod waiting;
+mod postpone;
 
 use std::time::Duration;
 
 use playbook::{
-    Fault, IncidentId,
+    Fault, IncidentId, Timestamp,
     bundle::Bundle,
     cache::{Leases, Quotas, Verdicts},
     canonical,
     incident::{Enriched, Enrichment, Extraction, Incident, Pointer, Run},
-    ports::{Clock, Evidence, Secrets},
+    outcome::Status,
+    pending::PendingLookup,
+    ports::{Clock, Egress, Evidence, Queue, Secrets},
     rows::{Rows, Write},
 };
 use serde::{Deserialize, Serialize};
+use sources::{Asked, Postponed, list::Lists, rdap::Registries};
 use tokio::time::Instant;
 use tracing::info;
-
-use asking::Asking;
-use egress::Egress;
-use lines::Lines;
-use plan::Plan;
 
 /// What is kept back of the invocation's time, to save and store what is known.
 pub const RESERVE: Duration = Duration::from_millis(1_500);
@@ -46,17 +38,41 @@ pub struct Input {
 }
 
 /// To `Assess`, summed over the chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Output {
     /// Observables for which an answer is still to come.
     pub pending: usize,
     /// Observables for which a provider failed: `error`, `rate_limited` or `pending`.
     pub degraded: usize,
+    /// For the metrics: how many observables, and what became of their lookups, by name.
+    #[serde(skip)]
+    pub asked: usize,
+    /// In the order of [`LOOKUPS`].
+    #[serde(skip)]
+    pub lookups: [usize; LOOKUPS.len()],
+}
+
+/// What becomes of lookups, and the metric that counts it.
+pub const LOOKUPS: [(Status, &str); 6] = [
+    (Status::Found, "LookupsFound"),
+    (Status::NotFound, "LookupsNotFound"),
+    (Status::Error, "LookupsError"),
+    (Status::RateLimited, "LookupsRateLimited"),
+    (Status::Pending, "LookupsPending"),
+    (Status::Skipped, "LookupsSkipped"),
+];
+
+impl Output {
+    /// What the dashboard and the alarms of the template read.
+    pub fn metrics(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let lookups = LOOKUPS.iter().zip(self.lookups).map(|((_, name), count)| (*name, count));
+        [("ObservablesAsked", self.asked), ("ObservablesDegraded", self.degraded)].into_iter().chain(lookups)
+    }
 }
 
 /// The ports that the stage uses. `verdicts` is cache and leases, which share a table.
 #[derive(Debug)]
-pub struct World<'a, R, E, V, Q, S, C, G> {
+pub struct World<'a, R, E, V, Q, S, C, G, L, U> {
     /// The record.
     pub rows: &'a R,
     /// The evidence bucket.
@@ -71,12 +87,19 @@ pub struct World<'a, R, E, V, Q, S, C, G> {
     pub clock: &'a C,
     /// The way out.
     pub egress: &'a G,
+    /// The compiled lists.
+    pub lists: &'a L,
+    /// Which registry answers for what.
+    pub registries: &'a Registries,
+    /// The queue of lookups to follow up.
+    pub queue: &'a U,
 }
 
 /// Asks about one chunk. `account` is the account the function runs in, `remaining` the time the invocation has left.
 ///
 /// Safe to run again: what is cached is not asked again, and the row and the document are replaced. Provider failures
-/// are outcomes, never faults.
+/// are outcomes, never faults. `Pending` while the run may wait for answers that are to come soon: what is known is stored
+/// all the same, and the next invocation asks for the rest.
 pub async fn run(
     world: &World<
         '_,
@@ -87,6 +110,8 @@ pub async fn run(
         impl Secrets,
         impl Clock,
         impl Egress,
+        impl Lists,
+        impl Queue,
     >,
     account: &str,
     remaining: Duration,
@@ -100,30 +125,63 @@ pub async fn run(
     let chunk = chunk.get(..count.min(chunk.len())).unwrap_or_default();
     let bundle = Bundle::load(world.evidence, &incident.config_digest, account).await?;
 
-    let lines = Lines::open(&bundle, world.secrets).await;
-    let plan = Plan::of(chunk, &lines, world.clock.now());
     let budget = Duration::from_millis(bundle.policy.enrich.deadline_ms).min(remaining.saturating_sub(RESERVE));
-    let owner = format!("{}-{offset}", incident_id.execution_name(run));
-    let asking = Asking::new(world, &lines, &bundle.policy, owner, started + budget, run > 1);
-    let answers = asking.settle(plan.works()).await?;
-    let observables = plan.collect(&answers);
+    let sources = sources::World {
+        verdicts: world.verdicts,
+        quotas: world.quotas,
+        secrets: world.secrets,
+        clock: world.clock,
+        egress: world.egress,
+        lists: world.lists,
+        registries: world.registries,
+    };
+    let before = postpone::load(world.rows, &incident_id, run, chunk).await?;
+    let ask = sources::Ask {
+        bundle: &bundle,
+        observables: chunk,
+        postponed: &postpone::before(&before),
+        owner: format!("{}-{offset}", incident_id.execution_name(run)),
+        deadline: started + budget,
+        failures_since: (run > 1).then(|| incident.started_at.unwrap_or_else(|| world.clock.now())),
+    };
+    let Asked { observables, postponed, calls } = sources::ask(&sources, ask).await?;
 
+    let now = world.clock.now();
+    let pending = postpone::keep(world.rows, (&incident, run, &bundle), &before, &postponed, now).await?;
     let document = Enrichment { schema: Enrichment::SCHEMA.to_owned(), observables };
     store(world.rows, world.evidence, (&incident_id, run, offset), &document).await?;
+    wait_for(&postponed, waits_until(&incident, &bundle, &pending), now)?;
+    postpone::announce(world.queue, &pending, now).await;
 
     let output = summary(&document.observables);
     info!(
         incident.id = %incident_id,
         count = document.observables.len(),
         outcomes = document.observables.iter().map(|enriched| enriched.outcomes.len()).sum::<usize>(),
-        calls = asking.calls(),
+        calls,
         cached = document.observables.iter().flat_map(|enriched| &enriched.outcomes).filter(|o| o.cached).count(),
         failed = document.observables.iter().flat_map(|enriched| &enriched.outcomes).filter(|o| o.outcome.is_failed()).count(),
         degraded = output.degraded,
+        pending = pending.len(),
         duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "enriched observables"
     );
     Ok(output)
+}
+
+/// Until when the run waits for answers: counted from its start, or from the first answer that it lacked.
+fn waits_until(incident: &Incident, bundle: &Bundle, pending: &[PendingLookup]) -> Option<Timestamp> {
+    let start = incident.started_at.or_else(|| pending.iter().map(|row| row.since).min())?;
+    Some(start.plus_ms(i64::from(bundle.policy.follow_up.wait_seconds).saturating_mul(1_000)))
+}
+
+/// `Pending` while there is an answer that may come in time.
+fn wait_for(postponed: &[Postponed], until: Option<Timestamp>, now: Timestamp) -> Result<(), Fault> {
+    let soon = until.map_or(0, |until| postponed.iter().filter(|lookup| lookup.try_at <= until && now < until).count());
+    match soon {
+        0 => Ok(()),
+        soon => Err(Fault::Pending(format!("answers that may still come in time: {soon}"))),
+    }
 }
 
 async fn extraction(
@@ -157,9 +215,14 @@ fn summary(observables: &[Enriched]) -> Output {
     let having = |is_so: fn(&playbook::outcome::Outcome) -> bool| {
         observables.iter().filter(|enriched| enriched.outcomes.iter().any(is_so)).count()
     };
+    let of = |status: Status| {
+        observables.iter().flat_map(|enriched| &enriched.outcomes).filter(|outcome| outcome.outcome == status).count()
+    };
     Output {
-        pending: having(|outcome| outcome.outcome == playbook::outcome::Status::Pending),
+        pending: having(|outcome| outcome.outcome == Status::Pending),
         degraded: having(|outcome| outcome.outcome.is_failed()),
+        asked: observables.len(),
+        lookups: LOOKUPS.map(|(status, _)| of(status)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod outcomes;
+mod pending;
 mod sharing;
 
 use std::{
@@ -13,7 +14,7 @@ use ioc::{Observable, ObservableType};
 use playbook::{
     Timestamp,
     cache::{Lease, MemoryQuotas, MemoryVerdicts, Outcomes, Quota, Swapped, Taken},
-    fakes::{MemoryEvidence, MemoryRows, MemorySecrets},
+    fakes::{MemoryEvidence, MemoryQueue, MemoryRows, MemorySecrets},
     incident::{Sighted, Withheld},
     lookup::{Answer, CallError, Request},
     manifest::Manifest,
@@ -22,10 +23,11 @@ use playbook::{
     severity::Severity,
 };
 use serde_json::json;
+use sources::list::StoredLists;
 use tokio::time::sleep;
 
 use super::*;
-use crate::egress::Destination;
+use playbook::ports::{Destination, DnsAnswer, DnsQuestion, Nameserver};
 
 /// The account of the local stack.
 const ACCOUNT: &str = "000000000000";
@@ -182,6 +184,10 @@ impl Egress for Script {
         };
         tokio::time::timeout(timeout, answered).await.unwrap_or(Err(CallError::Timeout))
     }
+
+    async fn resolve(&self, _: &Nameserver<'_>, _: &DnsQuestion, _: Duration) -> Result<DnsAnswer, CallError> {
+        Err(CallError::Unreachable("no name server".to_owned()))
+    }
 }
 
 /// A manifest of a provider at `<id>.example`, with more lines of YAML.
@@ -244,6 +250,11 @@ fn policy(enrich: policy::Enrich) -> Policy {
         enrich,
         guard: policy::GuardPolicy::default(),
         egress: policy::Egress::default(),
+        route: vec![],
+        storm: policy::Storm::default(),
+        ticket: policy::TicketPolicy::default(),
+        // Most tests are about one invocation; those of waiting say how long.
+        follow_up: policy::FollowUpPolicy { wait_seconds: 0, ..policy::FollowUpPolicy::default() },
     }
 }
 
@@ -265,6 +276,8 @@ struct Desk {
     secrets: MemorySecrets,
     clock: TokioClock,
     egress: Script,
+    registries: Registries,
+    queue: MemoryQueue,
     bundle: Bundle,
     digest: String,
 }
@@ -284,6 +297,8 @@ impl Desk {
             secrets: MemorySecrets::default(),
             clock: TokioClock(Instant::now()),
             egress: Script::default(),
+            registries: Registries::default(),
+            queue: MemoryQueue::default(),
             bundle,
             digest: String::new(),
         };
@@ -320,7 +335,8 @@ impl Desk {
         id
     }
 
-    async fn run(&self, incident_id: &IncidentId) -> Result<Output, Fault> {
+    /// Runs the stage; how many observables are pending and degraded.
+    async fn run(&self, incident_id: &IncidentId) -> Result<(usize, usize), Fault> {
         self.run_chunk(incident_id, 0, 50, REMAINING).await
     }
 
@@ -330,11 +346,11 @@ impl Desk {
         offset: usize,
         count: usize,
         remaining: Duration,
-    ) -> Result<Output, Fault> {
+    ) -> Result<(usize, usize), Fault> {
         self.run_as(Input { incident_id: incident_id.clone(), run: 1, offset, count }, remaining).await
     }
 
-    async fn run_as(&self, input: Input, remaining: Duration) -> Result<Output, Fault> {
+    async fn run_as(&self, input: Input, remaining: Duration) -> Result<(usize, usize), Fault> {
         let world = World {
             rows: &self.rows,
             evidence: &self.evidence,
@@ -343,8 +359,11 @@ impl Desk {
             secrets: &self.secrets,
             clock: &self.clock,
             egress: &self.egress,
+            lists: &StoredLists::new(&self.rows, &self.evidence),
+            registries: &self.registries,
+            queue: &self.queue,
         };
-        run(&world, ACCOUNT, remaining, input).await
+        run(&world, ACCOUNT, remaining, input).await.map(|output| (output.pending, output.degraded))
     }
 
     /// What the first run stored.

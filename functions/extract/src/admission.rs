@@ -95,6 +95,13 @@ async fn incident_of(
         route: None,
         result: None,
         failure: None,
+        machine: None,
+        fingerprint: None,
+        parent: None,
+        attached: None,
+        reopened: 0,
+        due_kind: None,
+        due_at: None,
         updated_at: now,
         incident_id,
     })

@@ -100,6 +100,13 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// Notes an observable only if nobody will be asked about it.
+    pub fn add_if_withheld(&mut self, observable: Observable, place: &str) {
+        if self.guard.check(&observable).is_some() {
+            self.add(observable, place);
+        }
+    }
+
     /// Notes everything that a text holds.
     pub fn add_text(&mut self, text: &str, place: &str) {
         for observable in ioc::extract(text) {

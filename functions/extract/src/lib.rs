@@ -1,6 +1,7 @@
 //! `Extract`: evidence to observables, with where each was found and what was left out.
 
 mod admission;
+mod alert;
 mod attachment;
 mod collect;
 mod decode;
@@ -142,7 +143,8 @@ pub async fn run(
 fn read(kind: Kind, content: &[u8], collector: &mut Collector<'_>) {
     match kind {
         Kind::Mail => mail::read(content, collector),
-        Kind::Alert | Kind::Feed | Kind::ExecutionEnded => text::read(content, collector),
+        Kind::Alert | Kind::Feed => alert::read(content, collector),
+        Kind::ExecutionEnded => text::read(content, collector),
     }
 }
 

@@ -44,6 +44,7 @@ pub async fn run(queue: &impl Queue, clock: &impl Clock, event: S3Event) -> Resu
                 size_bytes: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             }),
             received_at: received_at(record.event_time.timestamp_millis(), clock),
+            fingerprint: None,
             status: None,
         };
         let body = serde_json::to_string(&intake).map_err(|error| Fault::Rejected(error.to_string()))?;

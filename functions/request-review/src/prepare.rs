@@ -3,7 +3,7 @@
 use playbook::{
     Fault, IncidentId, Timestamp,
     assessment::{Assessment, Route},
-    brief::Brief,
+    brief::{Brief, Surroundings},
     bundle::Bundle,
     canonical,
     decision::{self, Choice, DECIDED, DUE_DEADLINE, DUE_WAKE, Decision, OPEN, Question, Round},
@@ -74,7 +74,8 @@ async fn open(
     let assessment = &shown.assessment;
     let inherited = inherit(world.rows, id, run, question, &assessment.plan_digest).await?;
     let audience = decision::audience(&bundle.policy, &assessment.participants, round);
-    let deadline = now.plus_minutes(i64::from(bundle.policy.deadline_minutes(assessment.severity)));
+    let minutes = i64::from(bundle.policy.deadline_minutes(assessment.severity));
+    let (remind_at, deadline) = (now.plus_ms(minutes * 30_000), now.plus_minutes(minutes));
     let mut row = Round {
         schema: Round::SCHEMA.to_owned(),
         incident_id: id.clone(),
@@ -83,6 +84,9 @@ async fn open(
         question,
         severity: assessment.severity,
         state: OPEN.to_owned(),
+        opened_at: Some(now),
+        remind_at: Some(remind_at),
+        reminded: false,
         deadline,
         asked: audience.asked,
         skipped: audience.skipped,
@@ -91,7 +95,8 @@ async fn open(
         plan_digest: assessment.plan_digest.clone(),
         task_token: None,
         due_kind: Some(DUE_DEADLINE.to_owned()),
-        due_at: Some(deadline),
+        // The row has one time at which `sweep` looks: half time comes first.
+        due_at: Some(remind_at),
     };
     if row.asked.is_empty() && inherited.is_none() {
         // Waiting for nobody would end in silence: the machine fails on it, and the alarm topic is told.
@@ -153,7 +158,8 @@ async fn ask(
     round: &Round,
     now: Timestamp,
 ) -> Result<usize, Fault> {
-    let brief = Brief::of(assessment, round, now);
+    let around = Surroundings::load(world.rows, assessment, round.round).await?;
+    let brief = Brief::of(assessment, round, &around, now);
     let base = world.settings.public_base_url.trim_end_matches('/');
     let id = &round.incident_id;
     let mut sent = 0;

@@ -12,8 +12,10 @@ use playbook::{
     decision::{Choice, DECIDED, Decision, Link, LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
     incident::{Incident, IncidentStatus, Run},
+    ledger::LedgerEntry,
     ports::{Evidence, Mail, Outbox},
     rows::{Commit, Rows, Write},
+    ticket::Ticket,
 };
 use request_review::{Input, Output, Settings, World};
 use serde_json::{Value, json};
@@ -169,9 +171,11 @@ async fn everybody_of_the_level_is_asked_by_a_link_of_their_own() {
     let round = team.round(1, 1).await;
     assert_eq!(round.question, Question::ApprovePlan);
     assert_eq!(round.deadline.to_string(), "2026-11-24T06:00:00.000Z");
+    // `sweep` looks at half time first, and then at the deadline.
+    assert_eq!(round.remind_at.unwrap().to_string(), "2026-11-24T05:30:00.000Z");
     assert_eq!(
-        (round.due_kind.as_deref(), round.due_at, round.last),
-        (Some("round-deadline"), Some(round.deadline), false)
+        (round.due_kind.as_deref(), round.due_at, round.last, round.reminded),
+        (Some("round-deadline"), round.remind_at, false, false)
     );
     assert_eq!(round.plan_digest, team.assessment.plan_digest);
     let incident = Incident::load(&team.rows, &team.assessment.incident_id).await.unwrap();
@@ -244,12 +248,67 @@ async fn when_nobody_is_left_who_may_decide_the_stage_fails_visibly() {
 }
 
 #[tokio::test]
-async fn the_second_round_asks_the_second_level() {
+async fn the_second_round_asks_the_second_level_and_says_that_the_first_did_not_answer() {
     let team = Team::usual().await;
     team.prepare(1, 1).await.unwrap();
+    team.clock.advance_minutes(60);
     assert_eq!(team.prepare(1, 2).await, Ok(Output::Asked { round: 2, asked: 1 }));
     assert_eq!(team.mailed_to()[2..], ["lead@soc.example"]);
     assert!(team.round(1, 2).await.last);
+    let mails = team.outbox.sent.mails.borrow();
+    let line = "level 1: ana[@]soc[.]example, ben[@]soc[.]example were asked at 2026-11-24 05:00 UTC and did not answer \
+                by 06:00 UTC";
+    assert!(mails[2].text.contains(line) && mails[2].html.contains(line), "{}", mails[2].text);
+    assert!(mails[2].subject.ends_with("by 07:00Z, nobody answered before"), "{}", mails[2].subject);
+    assert!(!mails[0].text.contains("nobody answered"));
+}
+
+#[tokio::test]
+async fn the_mail_names_the_tickets_and_what_was_written_without_asking() {
+    let mut assessment = sample::assessment().unwrap();
+    let mut entry = assessment.plan.entries[0].clone();
+    (entry.target, entry.act, entry.ticked) = ("misp".to_owned(), "record".to_owned(), false);
+    assessment.plan.entries.push(entry.clone());
+    assessment.plan_digest = assessment.plan.digest().unwrap();
+    let team = Team::of(&[&[APPROVER]], assessment).await;
+    let id = &team.assessment.incident_id;
+    let ticket = json!({
+        "schema": "ticket/1", "target": "jira", "owner": "", "claimed_at": sample::ASSESSED_AT,
+        "external_id": "IOC-17", "permalink": "https://jira.corp.example/browse/IOC-17",
+    });
+    team.write(Write::put(Ticket::key(id, "jira"), &ticket).unwrap()).await;
+    let written = json!({
+        "schema": "ledger/1", "target": "misp", "type": "url", "value": entry.observable.value(),
+        "expires_at": "2026-12-08T05:00:00.000Z", "written_at": sample::ASSESSED_AT,
+    });
+    team.write(Write::put(LedgerEntry::key("misp", &entry.observable), &written).unwrap()).await;
+    team.prepare(1, 1).await.unwrap();
+    let mail = team.outbox.sent.mails.borrow()[0].clone();
+    for part in [&mail.text, &mail.html] {
+        assert!(part.contains("jira IOC-17, hxxps://jira[.]corp[.]example/browse/IOC-17"), "{part}");
+        assert!(part.contains("already recorded in misp until 2026-12-08 05:00 UTC"), "{part}");
+    }
+    // What is recorded is not offered for approval.
+    assert!(!mail.text.contains("on misp for"), "{}", mail.text);
+}
+
+#[tokio::test]
+async fn a_later_run_is_called_looked_at_again_and_says_what_was_decided_before() {
+    let team = Team::usual().await;
+    team.prepare(1, 1).await.unwrap();
+    team.decide(Choice::Rejected).await;
+    let id = &team.assessment.incident_id;
+    team.write(Write::set(Incident::key(id), &json!({ "run": 2, "status": "open" })).unwrap()).await;
+    let mut again = team.assessment.clone();
+    again.run = 2;
+    again.plan.entries[1].ticked = true;
+    again.plan_digest = again.plan.digest().unwrap();
+    team.assess(2, &again).await;
+    team.prepare(2, 1).await.unwrap();
+    let mail = team.outbox.sent.mails.borrow()[2].clone();
+    assert!(mail.subject.starts_with("[IOC review] looked at again: HIGH"), "{}", mail.subject);
+    let before = "Before: called a false positive by ana[@]soc[.]example at 2026-11-24 05:00 UTC: bad";
+    assert!(mail.text.contains(before) && mail.html.contains(before), "{}", mail.text);
 }
 
 #[tokio::test]

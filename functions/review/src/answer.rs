@@ -157,13 +157,18 @@ pub fn superseded(settings: &Settings, visit: &Visit) -> Result<Response<Vec<u8>
 
 /// The deadline is over.
 pub fn expired(settings: &Settings, visit: &Visit) -> Result<Response<Vec<u8>>, Fault> {
-    let follows = if visit.round.last {
-        "No level follows: the incident stays undecided."
-    } else {
-        "The next level is asked by mail."
+    let until = visit.around.automatic_until().map(moment);
+    let more = until.as_ref().map_or_else(
+        || "Nothing was enforced.".to_owned(),
+        |until| format!("Nothing more was enforced; what was blocked at once runs to its own expiry at {until}."),
+    );
+    let follows = match (visit.round.last, visit.around.has_open_ticket()) {
+        (false, _) => "The next level is asked by mail.",
+        (true, true) => "No level follows: the incident stays undecided, and its ticket stays open.",
+        (true, false) => "No level follows: the incident stays undecided.",
     };
     let text = format!(
-        "Nobody decided on incident {} by {}. Nothing was enforced. {follows}",
+        "Nobody decided on incident {} by {}. {more} {follows}",
         visit.link.incident_id,
         moment(visit.round.deadline)
     );

@@ -83,7 +83,7 @@ impl Page<'_> {
     /// The page with a status, and the session's cookie.
     pub fn answer(&self, status: StatusCode, draft: &Draft) -> Result<Response<Vec<u8>>, Fault> {
         let Self { visit, session, settings, now } = self;
-        let brief = Brief::of(&visit.assessment, &visit.round, *now);
+        let brief = Brief::of(&visit.assessment, &visit.round, &visit.around, *now);
         let html = ReviewHtml {
             base: settings.base(),
             secret: visit.secret.reveal(),

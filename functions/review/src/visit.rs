@@ -3,6 +3,7 @@
 use playbook::{
     Fault, Timestamp,
     assessment::Assessment,
+    brief::Surroundings,
     canonical,
     decision::{self, Decision, Link, LinkSecret, Round},
     incident::{EvidenceRef, Incident, Run},
@@ -32,6 +33,8 @@ pub struct Visit {
     pub shown_digest: String,
     /// The incident's run at this moment.
     pub current_run: u32,
+    /// What else a person should know: what was done already, tickets, earlier rounds.
+    pub around: Surroundings,
 }
 
 /// What can be done with a link.
@@ -73,7 +76,8 @@ impl Visit {
         let document: EvidenceRef =
             serde_json::from_value(assessment_place.clone()).map_err(|_| lost("readable assessment"))?;
         let bytes = evidence.fetch(&document).await?;
-        let assessment = serde_json::from_slice(&bytes).map_err(|_| lost("readable assessment"))?;
+        let assessment: Assessment = serde_json::from_slice(&bytes).map_err(|_| lost("readable assessment"))?;
+        let around = Surroundings::load(rows, &assessment, link.round).await?;
         let shown_digest = decision::shown_digest(id, *run, round.question, &canonical::sha256_hex(&bytes))?;
         Ok(Some(Self {
             secret,
@@ -85,6 +89,7 @@ impl Visit {
             assessment_place,
             shown_digest,
             current_run,
+            around,
         }))
     }
 

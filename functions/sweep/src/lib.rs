@@ -1,15 +1,21 @@
-//! `sweep`: what is past its time: review rounds, decisions that woke nobody, ledger entries. Stateless, every minute.
+//! `sweep`: what is past its time. Stateless, every minute; what it does not get done stays due.
+
+mod incidents;
+mod ledger;
+mod parked;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
 
 use playbook::{
     Fault, Timestamp,
-    assessment::Assessment,
-    decision::{Choice, DUE_DEADLINE, DUE_WAKE, Decision, OPEN, Round},
-    ledger::{self, DUE_EXPIRY, LedgerEntry},
-    mail, notice,
-    ports::{Clock, Entropy, Evidence, Machines, Outbox},
-    rows::{Commit, Row, Rows},
-    served,
-    waking::{self, Waking},
+    decision::{DUE_DEADLINE, DUE_WAKE},
+    incident::DUE_OPEN,
+    pending::DUE_PARKED,
+    ports::{Clock, Egress, Entropy, Evidence, IpSets, Machines, Outbox, Queue, Secrets},
+    rows::{Row, Rows},
 };
 use serde::{Deserialize, Serialize};
 use tracing::{error, info};
@@ -24,209 +30,216 @@ pub struct Input {}
 /// What was past its time.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Output {
+    /// Rounds whose people were reminded.
+    pub reminded: usize,
     /// Rounds that ended without a decision.
     pub ended: usize,
     /// Executions that were woken, or restarted with the decision.
     pub woken: usize,
     /// Entries that left a target.
     pub expired: usize,
+    /// Entries that somebody had begun to write or to undo.
+    pub finished: usize,
+    /// Lookups that go on.
+    pub requeued: usize,
+    /// Executions that nobody had started.
+    pub started: usize,
+    /// Incidents whose execution is gone: a person must look.
+    pub lost: usize,
     /// Rows that could not be handled and stay due.
     pub failed: usize,
+    /// For the metrics: decisions that the sweeps before could not bring to their execution.
+    #[serde(skip)]
+    pub not_woken: usize,
+    /// For the metrics: age of the oldest incident that was looked at and is still worked on.
+    #[serde(skip)]
+    pub oldest_open_seconds: usize,
+    /// For the metrics: entries whose undo failed.
+    #[serde(skip)]
+    pub releases_failed: usize,
 }
 
-/// Handles everything that is due; one row that fails does not hold up the others. Safe to run at the same time twice.
+impl Output {
+    /// What the dashboard and the alarms of the template read; zeros too, every minute.
+    pub fn metrics(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [
+            ("DecisionsNotWoken", self.not_woken),
+            ("OldestOpenSeconds", self.oldest_open_seconds),
+            ("EntriesReleased", self.expired),
+            ("ReleasesFailed", self.releases_failed),
+            ("IncidentsLost", self.lost),
+        ]
+        .into_iter()
+    }
+}
+
+/// A decision that woke nobody for so long rings the alarm.
+const NOT_WOKEN_MINUTES: i64 = 5;
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// Somebody else has done it, or it is not its time yet.
+    Nothing,
+    Reminded,
+    Ended,
+    Woken,
+    Requeued,
+    Started,
+    Lost,
+}
+
+/// What the sweep works with.
+#[derive(Debug)]
+pub struct World<'a, E, R, M, O, C, N, Q, G, I, S> {
+    /// Assessments, configurations and served lists.
+    pub evidence: &'a E,
+    /// The record.
+    pub rows: &'a R,
+    /// The state machines.
+    pub machines: &'a M,
+    /// The way mails go out.
+    pub outbox: &'a O,
+    /// The time.
+    pub clock: &'a C,
+    /// Randomness for the names of owners.
+    pub entropy: &'a N,
+    /// Lookups that go on.
+    pub follow_up: &'a Q,
+    /// The way to the targets.
+    pub egress: &'a G,
+    /// IP sets of AWS WAF.
+    pub ip_sets: &'a I,
+    /// The targets' secrets.
+    pub secrets: &'a S,
+    /// The account of this function, from its ARN.
+    pub account: &'a str,
+}
+
+/// Handles everything that is due; neither a row nor a kind that fails holds up the others. Safe to run at the same time
+/// twice. Fails when a kind could not be looked at at all.
 pub async fn run(
-    evidence: &impl Evidence,
-    rows: &impl Rows,
-    machines: &impl Machines,
-    outbox: &impl Outbox,
-    (clock, entropy): (&impl Clock, &impl Entropy),
+    world: &World<
+        '_,
+        impl Evidence,
+        impl Rows,
+        impl Machines,
+        impl Outbox,
+        impl Clock,
+        impl Entropy,
+        impl Queue,
+        impl Egress,
+        impl IpSets,
+        impl Secrets,
+    >,
     _input: Input,
 ) -> Result<Output, Fault> {
-    let now = clock.now();
+    let (rows, now) = (world.rows, world.clock.now());
+    let post = rounds::Post { evidence: world.evidence, rows, outbox: world.outbox, entropy: world.entropy };
     let mut output = Output::default();
-    for row in rows.due(DUE_DEADLINE, now, BATCH).await? {
-        count(end_round(rows, &row, now).await, &mut output.ended, &mut output.failed);
-    }
-    // Rounds that have just ended are among these.
-    for row in rows.due(DUE_WAKE, now, BATCH).await? {
-        let woken = wake(evidence, rows, machines, outbox, entropy, &row, now).await;
-        count(woken, &mut output.woken, &mut output.failed);
-    }
-    for row in rows.due(DUE_EXPIRY, now, BATCH).await? {
-        count(expire(evidence, rows, &row, now).await, &mut output.expired, &mut output.failed);
-    }
-    info!(ended = output.ended, woken = output.woken, expired = output.expired, failed = output.failed, "swept");
-    Ok(output)
+    let oldest = Cell::new(0);
+    // Rounds that have just ended are among those to be woken, and a run that is restarted is not lost.
+    let kinds = [
+        each(rows, DUE_DEADLINE, now, &mut output, async |row| post.pass(row, now).await).await,
+        each(rows, DUE_WAKE, now, &mut output, async |row| post.wake(world.machines, row, now).await).await,
+        each(rows, DUE_PARKED, now, &mut output, async |row| {
+            let is_sent = parked::requeue(rows, world.follow_up, row, now).await?;
+            Ok(if is_sent { Done::Requeued } else { Done::Nothing })
+        })
+        .await,
+        each(rows, DUE_OPEN, now, &mut output, async |row| {
+            let (done, age_seconds) = incidents::look(rows, world.machines, row, now).await?;
+            oldest.set(oldest.get().max(age_seconds));
+            Ok(done)
+        })
+        .await,
+        // Last: targets may be slow.
+        entries(world, &mut output).await,
+    ];
+    let overdue = rows.due(DUE_WAKE, now.plus_minutes(-NOT_WOKEN_MINUTES), BATCH).await;
+    output.not_woken = overdue.map_or(0, |overdue| overdue.len());
+    output.oldest_open_seconds = oldest.get();
+    info!(
+        reminded = output.reminded,
+        ended = output.ended,
+        woken = output.woken,
+        expired = output.expired,
+        finished = output.finished,
+        requeued = output.requeued,
+        started = output.started,
+        lost = output.lost,
+        failed = output.failed,
+        "swept"
+    );
+    kinds.into_iter().collect::<Result<(), Fault>>().map(|()| output)
 }
 
-fn count(result: Result<bool, Fault>, done: &mut usize, failed: &mut usize) {
-    match result {
-        Ok(true) => *done += 1,
-        Ok(false) => {}
-        Err(fault) => {
-            error!(fault = fault.name(), "a row stays due: {fault}");
-            *failed += 1;
-        }
-    }
-}
-
-/// Ends a round that nobody decided in time: nothing is enforced by that. The index may be late: the row decides.
-async fn end_round(rows: &impl Rows, row: &Row, now: Timestamp) -> Result<bool, Fault> {
-    let Some(row) = rows.get(&row.key).await? else { return Ok(false) };
-    let round: Round = row.read()?;
-    if round.state != OPEN || round.deadline > now {
-        return Ok(false);
-    }
-    let decision = Decision {
-        schema: Decision::SCHEMA.to_owned(),
-        choice: Choice::TimedOut,
-        last: round.last,
-        by: String::new(),
-        authenticated_by: "nobody".to_owned(),
-        at: now,
-        from: String::new(),
-        reason: "nobody decided in time".to_owned(),
-        shown_digest: round.shown_digest.clone(),
-        plan_digest: round.plan_digest.clone(),
-        indicators: vec![],
-    };
-    // A conflict means that somebody decided in the last moment: that decision stands.
-    Ok(rows.commit(&decision.writes(&round, now)?).await? == Commit::Done)
-}
-
-/// Wakes an execution that nobody has woken. Of a round that timed out the people who were asked are told first.
-async fn wake(
-    evidence: &impl Evidence,
+/// Handles the rows of one kind that are due.
+async fn each(
     rows: &impl Rows,
-    machines: &impl Machines,
-    outbox: &impl Outbox,
-    entropy: &impl Entropy,
-    row: &Row,
+    kind: &str,
     now: Timestamp,
-) -> Result<bool, Fault> {
-    let round: Round = row.read()?;
-    let (id, run) = (&round.incident_id, round.run);
-    let decision = Decision::load(rows, id, run, round.round).await?;
-    if decision.is_some_and(|decision| decision.choice == Choice::TimedOut)
-        && let Err(fault) = tell_expired(evidence, rows, outbox, entropy, &round, now).await
-    {
-        error!(incident.id = %id, fault = fault.name(), "end of the round not told: {fault}");
-    }
-    let waking = waking::wake(rows, machines, id, run, round.round, now).await?;
-    Ok(waking != Waking::NotYet)
-}
-
-async fn tell_expired(
-    evidence: &impl Evidence,
-    rows: &impl Rows,
-    outbox: &impl Outbox,
-    entropy: &impl Entropy,
-    round: &Round,
-    now: Timestamp,
+    output: &mut Output,
+    handle: impl AsyncFn(&Row) -> Result<Done, Fault>,
 ) -> Result<(), Fault> {
-    let Some(assessment) = Assessment::load(evidence, rows, &round.incident_id, round.run).await? else {
-        return Ok(());
-    };
-    for address in &round.asked {
-        let mail = mail::expired(address, &assessment, round)?;
-        let of = (&round.incident_id, round.run, round.round, "expired");
-        notice::send_once(rows, outbox, entropy, of, &mail, now).await?;
+    let due = rows.due(kind, now, BATCH).await;
+    for row in due.inspect_err(|fault| error!(due_kind = kind, fault = fault.name(), "not swept: {fault}"))? {
+        match handle(&row).await {
+            Ok(done) => output.count(done),
+            Err(fault) => {
+                error!(due_kind = kind, fault = fault.name(), "{} / {} stays due: {fault}", row.key.pk, row.key.sk);
+                output.failed += 1;
+            }
+        }
     }
     Ok(())
 }
 
-/// Takes an entry whose time is over out of its target.
-async fn expire(evidence: &impl Evidence, rows: &impl Rows, row: &Row, now: Timestamp) -> Result<bool, Fault> {
-    let entry: LedgerEntry = row.read()?;
-    // The list first: it leaves out what is past its time, and an entry that stays due is tried again.
-    served::render(rows, evidence, entry.observable.kind(), now).await?;
-    ledger::expire(rows, &entry.target, &entry.observable, now).await
+impl Output {
+    const fn count(&mut self, done: Done) {
+        match done {
+            Done::Nothing => {}
+            Done::Reminded => self.reminded += 1,
+            Done::Ended => self.ended += 1,
+            Done::Woken => self.woken += 1,
+            Done::Requeued => self.requeued += 1,
+            Done::Started => self.started += 1,
+            Done::Lost => self.lost += 1,
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use playbook::{
-        decision::Question,
-        fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
-        incident::Run,
-        rows::Write,
+/// Takes entries out of their targets whose time is over, and finishes what was begun.
+async fn entries(
+    world: &World<
+        '_,
+        impl Evidence,
+        impl Rows,
+        impl Machines,
+        impl Outbox,
+        impl Clock,
+        impl Entropy,
+        impl Queue,
+        impl Egress,
+        impl IpSets,
+        impl Secrets,
+    >,
+    output: &mut Output,
+) -> Result<(), Fault> {
+    let targets = targets::World {
+        evidence: world.evidence,
+        rows: world.rows,
+        clock: world.clock,
+        egress: world.egress,
+        ip_sets: world.ip_sets,
+        secrets: world.secrets,
+        account: world.account,
     };
-
-    use super::*;
-
-    struct World {
-        rows: MemoryRows,
-        evidence: MemoryEvidence,
-        machines: MemoryMachines,
-        outbox: MemoryOutbox,
-        clock: StoppedClock,
-        round: Round,
-    }
-
-    /// An open round of the sample incident, an hour before its deadline.
-    async fn world() -> World {
-        let assessment = playbook::brief::sample::assessment().unwrap();
-        let round = playbook::brief::sample::round(&assessment, Question::ApprovePlan).unwrap();
-        let (rows, evidence) = (MemoryRows::default(), MemoryEvidence::default());
-        let json = serde_json::to_vec(&assessment).unwrap();
-        let document = evidence.store("assessment.json", "application/json", &json).await.unwrap();
-        let run = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
-        let (id, number) = (&round.incident_id, round.run);
-        let writes = [
-            Write::put(Run::key(id, number), &run).unwrap(),
-            Write::put(Round::key(id, number, round.round), &round).unwrap(),
-        ];
-        assert_eq!(rows.commit(&writes).await.unwrap(), Commit::Done);
-        let clock = StoppedClock::at(round.deadline.plus_minutes(-1));
-        World { rows, evidence, machines: MemoryMachines::default(), outbox: MemoryOutbox::default(), clock, round }
-    }
-
-    async fn sweep(world: &World) -> Output {
-        let (clock, entropy) = (&world.clock, &CountingEntropy::default());
-        run(&world.evidence, &world.rows, &world.machines, &world.outbox, (clock, entropy), Input {}).await.unwrap()
-    }
-
-    async fn decision(world: &World) -> Option<Decision> {
-        let round = &world.round;
-        Decision::load(&world.rows, &round.incident_id, round.run, round.round).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_round_ends_at_its_deadline_and_not_before() {
-        let world = world().await;
-        assert_eq!(sweep(&world).await, Output::default());
-        world.clock.advance_minutes(1);
-        assert_eq!(sweep(&world).await, Output { ended: 1, woken: 1, ..Output::default() });
-        let decision = decision(&world).await.unwrap();
-        assert_eq!((decision.choice, decision.last), (Choice::TimedOut, world.round.last));
-        assert!(decision.indicators.is_empty(), "a time-out approves nothing");
-        assert_eq!(world.outbox.mails.borrow().len(), world.round.asked.len());
-        assert_eq!(sweep(&world).await, Output::default(), "nobody is told or woken twice");
-        assert_eq!(world.machines.woken.borrow().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_decision_in_the_last_moment_stands_and_its_execution_is_woken() {
-        let world = world().await;
-        let decided = Decision {
-            schema: Decision::SCHEMA.to_owned(),
-            choice: Choice::Approved,
-            last: false,
-            by: "ana@soc.example".to_owned(),
-            authenticated_by: "mailbox".to_owned(),
-            at: world.clock.now(),
-            from: String::new(),
-            reason: "seen".to_owned(),
-            shown_digest: world.round.shown_digest.clone(),
-            plan_digest: world.round.plan_digest.clone(),
-            indicators: vec![],
-        };
-        let writes = decided.writes(&world.round, world.clock.now()).unwrap();
-        assert_eq!(world.rows.commit(&writes).await.unwrap(), Commit::Done);
-        world.clock.advance_minutes(5);
-        assert_eq!(sweep(&world).await, Output { woken: 1, ..Output::default() });
-        assert_eq!(decision(&world).await.unwrap().choice, Choice::Approved);
-        assert!(world.outbox.mails.borrow().is_empty());
-    }
+    let swept = ledger::sweep(&targets, BATCH).await;
+    let swept = swept.inspect_err(|fault| error!(fault = fault.name(), "the ledger was not swept: {fault}"))?;
+    output.expired += swept.expired;
+    output.finished += swept.finished;
+    output.failed += swept.failed;
+    output.releases_failed = swept.failed;
+    Ok(())
 }

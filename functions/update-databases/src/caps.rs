@@ -80,7 +80,11 @@ async fn reserve(rows: &impl Rows, cap: usize, wanted: usize, now: Timestamp) ->
 #[cfg(test)]
 mod tests {
     use ioc::{Observable, ObservableType};
-    use playbook::{IncidentId, fakes::MemoryRows, ledger::Claim};
+    use playbook::{
+        IncidentId,
+        fakes::MemoryRows,
+        ledger::{Claim, Fresh},
+    };
 
     use super::*;
 
@@ -98,6 +102,7 @@ mod tests {
             lifetime_hours: 24,
             expires_at: now().plus_hours(24),
             ticked: true,
+            automatic: false,
             refused: None,
         }
     }
@@ -114,7 +119,14 @@ mod tests {
             approved_by: String::new(),
         };
         for entry in &admitted {
-            ledger::claim(rows, &entry.target, &entry.observable, &claim, at).await.unwrap();
+            let fresh = Fresh {
+                target: entry.target.clone(),
+                observable: entry.observable.clone(),
+                config_digest: String::new(),
+                document: serde_json::Value::Null,
+                pre_existing: false,
+            };
+            ledger::claim(rows, &fresh, &claim, "n", at).await.unwrap();
         }
         (admitted.len(), over.into_iter().map(|(_, reason)| reason).collect())
     }

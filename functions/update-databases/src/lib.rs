@@ -1,28 +1,36 @@
-//! `update-databases`: writes approved indicators through the ledger, and releases them.
+//! `update-databases`: records, detects and enforces through the ledger, and releases.
 
 mod caps;
+mod document;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
-use ioc::{Observable, ObservableType};
 use playbook::{
-    Fault, IncidentId, Timestamp,
+    Fault, IncidentId,
     assessment::Assessment,
     bundle::Bundle,
     decision::{Choice, Decision},
     guard::Guard,
     incident::{Incident, Refused, Run},
-    ledger::{self, Claim},
+    ledger::Claim,
     plan::Entry,
-    ports::{Clock, Evidence},
-    rows::{Rows, Write},
-    served,
+    ports::Clock,
+    rows::{Commit, Rows, Write},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use targets::{
+    Ports,
+    entries::{self, Settled, Wanted},
+};
 use tracing::info;
 
-/// From the decision.
+/// Who stands behind an entry that nobody was asked about.
+const POLICY: &str = "policy";
+
+/// From the assessment, or from the decision.
 #[derive(Debug, Deserialize)]
 pub struct Input {
     /// What to do.
@@ -32,14 +40,34 @@ pub struct Input {
     /// Its run.
     pub run: u32,
     /// The round whose decision is carried out.
+    #[serde(default)]
     pub round: u32,
+    /// Only these targets; absent: all of them.
+    #[serde(default)]
+    pub targets: Option<Vec<String>>,
+}
+
+impl Input {
+    /// Whether something is taken back.
+    #[must_use]
+    pub fn is_release(&self) -> bool {
+        self.act == Act::Release
+    }
+
+    fn is_about(&self, target: &str) -> bool {
+        self.targets.as_ref().is_none_or(|targets| targets.iter().any(|id| id == target))
+    }
 }
 
 /// What this stage can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// Write what the decision approves.
+    /// Write what blocks nothing: threat databases and watchlists.
+    Record,
+    /// Enforce what policy does not ask about, for twelve hours at most.
+    EnforceAutomatically,
+    /// Enforce what the decision approves.
     Enforce,
     /// Take back everything that this incident wrote.
     Release,
@@ -50,26 +78,29 @@ pub enum Act {
 pub struct Output {
     /// Written, or there already and claimed.
     pub written: usize,
-    /// Approved and yet refused: guarded, or over a cap.
+    /// Not written, or not taken back yet, each for a reason that is kept: guarded, over a cap, or the target refused.
     pub refused: usize,
-    /// Taken back.
+    /// Gone from their targets.
     pub released: usize,
 }
 
-/// Carries out a decision. Acts set a state, so running again changes nothing.
-pub async fn run(
-    evidence: &impl Evidence,
-    rows: &impl Rows,
-    clock: &impl Clock,
-    account: &str,
-    input: Input,
-) -> Result<Output, Fault> {
-    let now = clock.now();
-    let incident = Incident::load(rows, &input.incident_id).await?;
-    let bundle = Bundle::load(evidence, &incident.config_digest, account).await?;
+impl Output {
+    /// What the dashboard reads.
+    pub fn metrics(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [("EntriesWritten", self.written), ("EntriesRefused", self.refused), ("EntriesReleased", self.released)]
+            .into_iter()
+    }
+}
+
+/// Does one act. Acts set a state, so running again changes nothing.
+///
+/// A target that fails does not hold up the others. The stage fails, and is tried again, when one was out of reach; what a
+/// target refuses for good is noted on the run.
+pub async fn run(ports: &impl Ports, input: Input) -> Result<Output, Fault> {
+    let incident = Incident::load(ports.rows(), &input.incident_id).await?;
     let output = match input.act {
-        Act::Enforce => enforce(evidence, rows, now, &bundle, &input).await?,
-        Act::Release => release(evidence, rows, now, &input).await?,
+        Act::Release => release(ports, &input).await?,
+        _ => write(ports, &incident, &input).await?,
     };
     info!(
         incident.id = %input.incident_id,
@@ -79,98 +110,159 @@ pub async fn run(
     Ok(output)
 }
 
-/// Writes what the decision row approves, and nothing else: not what the callback says, and not a plan that has changed.
-async fn enforce(
-    evidence: &impl Evidence,
-    rows: &impl Rows,
-    now: Timestamp,
-    bundle: &Bundle,
-    input: &Input,
-) -> Result<Output, Fault> {
+/// The entries of an act, and who stands behind them.
+struct Chosen<'a> {
+    entries: Vec<&'a Entry>,
+    approved_by: String,
+    /// Whether they are new entries that caps count.
+    is_capped: bool,
+    /// Whether a person stands behind them, for the whole lifetime.
+    is_confirmed: bool,
+}
+
+async fn write(ports: &impl Ports, incident: &Incident, input: &Input) -> Result<Output, Fault> {
+    let (rows, now) = (ports.rows(), ports.clock().now());
+    let bundle = Bundle::load(ports.evidence(), &incident.config_digest, ports.account()).await?;
+    let assessment = Assessment::load(ports.evidence(), rows, &input.incident_id, input.run).await?;
+    let assessment = assessment.ok_or_else(|| Fault::Rejected("the run has no assessment".to_owned()))?;
+    let mut chosen = choose(rows, &assessment, input).await?;
+    chosen.entries.retain(|entry| input.is_about(&entry.target));
+    let (admitted, mut refusals) = gate(&bundle, &chosen);
+    let admitted = if chosen.is_capped {
+        let (admitted, over) = caps::admit(rows, &bundle.policy.enforce.caps, admitted, now).await?;
+        refusals.extend(over.into_iter().map(|(entry, reason)| refused(entry, reason)));
+        admitted
+    } else {
+        admitted
+    };
+    let wanted: Vec<Wanted> = admitted
+        .iter()
+        .map(|entry| {
+            let hours =
+                if chosen.is_confirmed || !entry.automatic { entry.lifetime_hours } else { entry.unconfirmed_hours() };
+            let (approved_by, expires_at) = (chosen.approved_by.clone(), now.plus_hours(i64::from(hours)));
+            Wanted {
+                target: entry.target.clone(),
+                observable: entry.observable.clone(),
+                document: document::of(&assessment, incident, entry, &approved_by, expires_at),
+                claim: Claim { incident_id: input.incident_id.clone(), expires_at, approved_by },
+            }
+        })
+        .collect();
+    let results = entries::write(ports, &bundle, &incident.config_digest, &wanted, &holder(input)).await;
+    let spots = wanted.iter().map(|wanted| (wanted.target.as_str(), wanted.observable.key()));
+    finish(ports, input, spots.zip(results), refusals).await
+}
+
+/// The entries that the act is about: by the plan what is done without asking, by the decision row what is approved, and
+/// nothing else: not what the callback says, and not a plan that has changed.
+async fn choose<'a>(rows: &impl Rows, assessment: &'a Assessment, input: &Input) -> Result<Chosen<'a>, Fault> {
+    let plan = &assessment.plan;
+    let by_policy = |entries: Vec<&'a Entry>, is_capped: bool| Chosen {
+        entries,
+        approved_by: POLICY.to_owned(),
+        is_capped,
+        is_confirmed: false,
+    };
+    if input.act == Act::Record {
+        return Ok(by_policy(plan.at_once().collect(), false));
+    }
+    if input.act == Act::EnforceAutomatically {
+        return Ok(by_policy(plan.open().filter(|entry| entry.automatic).collect(), true));
+    }
     let decision = Decision::load(rows, &input.incident_id, input.run, input.round).await?;
     let decision = decision.filter(|decision| decision.choice == Choice::Approved);
     let decision = decision.ok_or_else(|| Fault::Rejected("nobody has approved this round".to_owned()))?;
-    let assessment = Assessment::load(evidence, rows, &input.incident_id, input.run).await?;
-    let assessment = assessment.ok_or_else(|| Fault::Rejected("the run has no assessment".to_owned()))?;
-    if decision.plan_digest != assessment.plan.digest()? {
+    if decision.plan_digest != plan.digest()? {
         return Err(Fault::Rejected("the plan is not the one that was approved".to_owned()));
     }
     let approved: BTreeSet<&str> = decision.indicators.iter().map(String::as_str).collect();
-    let mut output = Output::default();
-    let mut refusals = vec![];
-    let mut admitted: Vec<&Entry> = vec![];
+    let is_approved = |entry: &&Entry| entry.asks() && approved.contains(entry.observable.key().as_str());
+    let entries = plan.entries.iter().filter(is_approved).collect();
+    Ok(Chosen { entries, approved_by: decision.by, is_capped: true, is_confirmed: true })
+}
+
+/// What may be written. The guard refuses here too: the plan is only a document.
+fn gate<'a>(bundle: &Bundle, chosen: &Chosen<'a>) -> (Vec<&'a Entry>, Vec<Refused>) {
     let hosts = bundle.hosts();
     let guard = Guard::new(&bundle.policy, &hosts);
-    for entry in assessment.plan.entries.iter().filter(|entry| approved.contains(entry.observable.key().as_str())) {
-        // The guard refuses here too: the plan is only a document.
+    let mut admitted = vec![];
+    let mut refusals = vec![];
+    for &entry in &chosen.entries {
         let guarded = guard.check(&entry.observable).map(|guarded| guarded.reason);
         match entry.refused.clone().or(guarded) {
-            Some(reason) => refusals.push((entry, reason)),
+            Some(reason) => refusals.push(refused(entry, reason)),
             None => admitted.push(entry),
         }
     }
-    let (admitted, over) = caps::admit(rows, &bundle.policy.enforce.caps, admitted, now).await?;
-    refusals.extend(over);
-    for entry in &admitted {
-        let claim = Claim {
-            incident_id: input.incident_id.clone(),
-            expires_at: now.plus_hours(i64::from(entry.lifetime_hours)),
-            approved_by: decision.by.clone(),
-        };
-        let _: ledger::Claimed = ledger::claim(rows, &entry.target, &entry.observable, &claim, now).await?;
-        output.written += 1;
-    }
-    output.refused = refusals.len();
-    render(evidence, rows, now, admitted.iter().map(|entry| &entry.observable)).await?;
-    note_refusals(rows, input, &refusals).await?;
-    Ok(output)
+    (admitted, refusals)
+}
+
+fn refused(entry: &Entry, reason: String) -> Refused {
+    Refused { observable: entry.observable.key(), target: entry.target.clone(), reason }
+}
+
+/// Who holds the ledger's rows: the same on every repetition.
+fn holder(input: &Input) -> String {
+    input.incident_id.execution_name(input.run)
 }
 
 /// Takes back what any run of this incident wrote.
-async fn release(evidence: &impl Evidence, rows: &impl Rows, now: Timestamp, input: &Input) -> Result<Output, Fault> {
-    let mut output = Output::default();
-    let mut touched = vec![];
+async fn release(ports: &impl Ports, input: &Input) -> Result<Output, Fault> {
+    let mut spots = vec![];
+    let mut seen = BTreeSet::new();
     for run in 1..=input.run {
-        let Some(assessment) = Assessment::load(evidence, rows, &input.incident_id, run).await? else { continue };
-        for entry in assessment.plan.entries {
-            if ledger::release(rows, &entry.target, &entry.observable, &input.incident_id).await? {
-                output.released += 1;
+        let assessment = Assessment::load(ports.evidence(), ports.rows(), &input.incident_id, run).await?;
+        for entry in assessment.into_iter().flat_map(|assessment| assessment.plan.entries) {
+            if input.is_about(&entry.target) && seen.insert((entry.target.clone(), entry.observable.key())) {
+                spots.push((entry.target, entry.observable));
             }
-            // Also what an earlier try has released: it may have failed before the list was rendered.
-            touched.push(entry.observable);
         }
     }
-    render(evidence, rows, now, touched.iter()).await?;
-    Ok(output)
+    let results = entries::release(ports, &spots, &input.incident_id, &holder(input)).await;
+    let named = spots.iter().map(|(target, observable)| (target.as_str(), observable.key()));
+    finish(ports, input, named.zip(results), vec![]).await
 }
 
-async fn render<'a>(
-    evidence: &impl Evidence,
-    rows: &impl Rows,
-    now: Timestamp,
-    observables: impl Iterator<Item = &'a Observable>,
-) -> Result<(), Fault> {
-    let kinds: BTreeSet<ObservableType> = observables.map(Observable::kind).collect();
-    for kind in kinds {
-        served::render(rows, evidence, kind, now).await?;
+/// Counts what was done and notes what was refused; a target that was out of reach makes the stage fail, so that it is
+/// tried again.
+async fn finish<'a>(
+    ports: &impl Ports,
+    input: &Input,
+    results: impl Iterator<Item = ((&'a str, String), Result<Settled, Fault>)>,
+    mut refusals: Vec<Refused>,
+) -> Result<Output, Fault> {
+    let mut output = Output::default();
+    let mut out_of_reach = None;
+    for ((target, observable), result) in results {
+        match result {
+            Ok(Settled::Written) => output.written += 1,
+            Ok(Settled::Left) => output.released += 1,
+            Ok(Settled::Stays) => {}
+            Err(Fault::Rejected(reason) | Fault::Misconfigured(reason)) => {
+                refusals.push(Refused { observable, target: target.to_owned(), reason });
+            }
+            Err(fault) => {
+                out_of_reach.get_or_insert(fault);
+            }
+        }
     }
-    Ok(())
+    output.refused = refusals.len();
+    note(ports.rows(), input, refusals).await?;
+    out_of_reach.map_or(Ok(output), Err)
 }
 
-/// What was approved and yet not written is kept with its reason.
-async fn note_refusals(rows: &impl Rows, input: &Input, refusals: &[(&Entry, String)]) -> Result<(), Fault> {
+/// What was not written is kept with its reason, beside what earlier acts of the run have noted.
+async fn note(rows: &impl Rows, input: &Input, refusals: Vec<Refused>) -> Result<(), Fault> {
     if refusals.is_empty() {
         return Ok(());
     }
-    let refused: Vec<Refused> = refusals
-        .iter()
-        .map(|(entry, reason)| Refused {
-            observable: entry.observable.key(),
-            target: entry.target.clone(),
-            reason: reason.clone(),
-        })
-        .collect();
+    let mut refused = Run::load(rows, &input.incident_id, input.run).await?.refused;
+    let is_new =
+        |known: &Refused| refusals.iter().all(|r| (&r.observable, &r.target) != (&known.observable, &known.target));
+    refused.retain(is_new);
+    refused.extend(refusals);
     let write = Write::set(Run::key(&input.incident_id, input.run), &json!({"refused": refused}))?;
-    let _: playbook::rows::Commit = rows.commit(&[write]).await?;
+    let _: Commit = rows.commit(&[write]).await?;
     Ok(())
 }

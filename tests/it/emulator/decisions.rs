@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use playbook::incident::IncidentStatus;
 use serde_json::json;
+use xtask::stand_in::tickets::System;
 
 use super::{Deployed, LEAD, NIGHT_SHIFT, Visitor, deployed::until, mail};
 
@@ -164,7 +165,8 @@ pub async fn deadline(deployed: Rc<Deployed>) {
         assert_eq!((&decision["choice"], &decision["last"]), (&json!("timed_out"), &json!(person == LEAD)));
         until(&format!("{person} is told"), async || {
             let mails = deployed.mails(&id).await;
-            let told = mails.iter().any(|mail| mail.to == [person] && mail.subject.contains("not decided in time"));
+            let follows = if person == LEAD { "stays undecided" } else { "not decided in time" };
+            let told = mails.iter().any(|mail| mail.to == [person] && mail.subject.contains(follows));
             if told { Ok(()) } else { Err(format!("{:?}", mails.iter().map(|mail| &mail.subject).collect::<Vec<_>>())) }
         })
         .await;
@@ -172,6 +174,11 @@ pub async fn deadline(deployed: Rc<Deployed>) {
     let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
     assert_eq!(incident.result.as_deref(), Some("timed_out"));
     assert!(!deployed.lists().await.contains("deadline.example"));
+    let issue = deployed.issue(System::Jira, &id);
+    assert_eq!(issue.closed, None, "nobody has decided that it is over");
+    assert!(issue.text.contains("Nothing more is enforced, and this stays open"), "{}", issue.text);
+    let message = deployed.issue(System::Slack, &id);
+    assert!(message.text.contains("not decided in time"), "{}", message.text);
     assert_eq!(deployed.questions(&id, NIGHT_SHIFT).await.len(), 1);
     assert_eq!(deployed.questions(&id, LEAD).await.len(), 1);
 }

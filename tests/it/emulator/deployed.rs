@@ -4,9 +4,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use aws::SystemClock;
 use playbook::{
-    IncidentId,
-    bundle::Bundle,
-    canonical,
+    IncidentId, canonical,
     incident::{Incident, IncidentStatus},
     ports::Clock,
 };
@@ -17,10 +15,10 @@ use xtask::{
     config::{self, Overlay},
     local::{Deployment, Emulator, Gateway, SentMail, Stack},
     project::Project,
-    stand_in::{Answers, StandIn, server},
+    stand_in::{Answers, StandIn, dns, server},
 };
 
-use super::Visitor;
+use super::{Visitor, late, targets};
 
 /// Asked first.
 pub const NIGHT_SHIFT: &str = "night-shift@soc.example";
@@ -42,6 +40,8 @@ pub struct Deployed {
     pub project: Project,
     pub emulator: Emulator,
     pub stack: Stack,
+    /// Sources and targets, as they are played.
+    pub stand_in: Arc<StandIn>,
 }
 
 /// A person who has a code and has not decided yet.
@@ -77,17 +77,18 @@ pub async fn play(stand_in: &Arc<StandIn>) -> String {
     address
 }
 
+/// Plays the name servers on a port of its own; returns where.
+pub async fn play_names(stand_in: &Arc<StandIn>) -> String {
+    let socket = dns::listen(0).await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    tokio::task::spawn_local(dns::serve(socket, Arc::clone(stand_in)));
+    address
+}
+
 pub fn stand_in(project: &Project) -> Arc<StandIn> {
     let file = "tests/fixtures/answers/emulator.yaml";
     let yaml = std::fs::read_to_string(project.path(file)).unwrap();
     Arc::new(StandIn::new(Answers::parse_file(&yaml, file).unwrap(), || SystemClock.now()))
-}
-
-/// Sets every provider's key to something.
-pub async fn set_secrets(stack: &Stack, bundle: &Bundle) {
-    for secret in bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref()) {
-        stack.set_provider_secret(secret, "no-key-is-needed-for-recorded-answers").await.unwrap();
-    }
 }
 
 /// Asks until the answer is there; what it says instead is the last state.
@@ -108,13 +109,27 @@ impl Deployed {
         let at = project.clone();
         let built = timeout(BUILD, tokio::task::spawn_blocking(move || build::for_local(&at))).await;
         built.unwrap_or_else(|_| panic!("the functions are not built after {BUILD:?}")).unwrap().unwrap();
-        let address = play(&stand_in(&project)).await;
-        let bundle = config::load(&project, Some(&overlay(&project, |_| {}).with_stand_in(&address))).unwrap();
+        let stand_in = stand_in(&project);
+        let (address, name_server) = (play(&stand_in).await, play_names(&stand_in).await);
         let emulator = Emulator::shared(&project).await.unwrap();
-        let stack = Stack::deploy(&project, &emulator, &Deployment::new(STACK), &bundle).await.unwrap();
-        set_secrets(&stack, &bundle).await;
+        let ip_sets = targets::make_ip_sets(&emulator.gateway().unwrap()).await;
+        let in_policy = |policy: &mut Value| {
+            policy["enforce"]["targets"]["waf-ip-set"] = json!("after_approval");
+            // Nobody waits for what a scenario holds back.
+            policy["follow_up"] = json!({"wait_seconds": 5, "recheck_hours": 12, "give_up_hours": 48});
+            policy["route"] = json!([{"source": late::COPY_SOURCE, "machine": late::COPY}]);
+        };
+        let mut overlay = overlay(&project, in_policy).with_stand_in(&address).with_stand_in_dns(&name_server);
+        overlay.manifests["targets"]["waf-ip-set"] = json!({"enabled": true, "ip_sets": ip_sets});
+        let bundle = config::load(&project, Some(&overlay)).unwrap();
+        let deployment = Deployment::new(STACK)
+            .with("WafIpSetArns", targets::IP_SETS)
+            .with_machine(late::COPY, late::copy_definition());
+        let stack = Stack::deploy(&project, &emulator, &deployment, &bundle).await.unwrap();
+        stack.set_dummy_secrets(&bundle).await.unwrap();
         stack.set_consumer_secret(FIREWALL.0, FIREWALL.1).await.unwrap();
-        Self { project, emulator, stack }
+        stack.invoke("PollFeedsFunction", &json!({})).await.unwrap();
+        Self { project, emulator, stack, stand_in }
     }
 
     pub const fn gateway(&self) -> &Gateway {
@@ -167,13 +182,10 @@ impl Deployed {
         .await
     }
 
-    /// Everything that went out about an incident, oldest first.
+    /// Everything that went out about an incident, oldest first. The text may name others, which are related.
     pub async fn mails(&self, id: &IncidentId) -> Vec<SentMail> {
         let mails = self.gateway().mails().await.unwrap();
-        mails
-            .into_iter()
-            .filter(|mail| mail.subject.contains(id.as_str()) || mail.body_text.contains(id.as_str()))
-            .collect()
+        mails.into_iter().filter(|mail| mail.subject.contains(id.as_str())).collect()
     }
 
     /// The mails that ask a person about an incident, with the link in each.
@@ -245,31 +257,28 @@ impl Deployed {
 
     /// Calls a function directly; `function` as in the template, such as `SweepFunction`. Returns what it returned.
     pub async fn invoke(&self, function: &str, input: &Value) -> Value {
-        let name = self.physical_id(function).await;
-        let url = format!("{}/2015-03-31/functions/{name}/invocations", self.gateway().url());
-        let scope = format!("{}/20260101/us-east-1/lambda/aws4_request", self.gateway().access_key());
-        let sent = self.gateway().http().post(url).timeout(CALL).body(input.to_string()).header(
-            "authorization",
-            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=local"),
-        );
-        let answer = sent.send().await.unwrap();
-        let is_fault = answer.headers().contains_key("x-amz-function-error");
-        let text = answer.text().await.unwrap();
-        assert!(!is_fault, "{function}: {text}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{function}: {error}: {text}"))
+        self.stack.invoke(function, input).await.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// What CloudFormation called a resource of the template.
     pub async fn physical_id(&self, logical_id: &str) -> String {
-        let form = [
-            ("Action", "DescribeStackResource"),
-            ("Version", "2010-05-15"),
-            ("StackName", self.stack.name()),
-            ("LogicalResourceId", logical_id),
-        ];
-        let xml = self.gateway().query("cloudformation", &form).await.unwrap();
-        let id = xml.split("<PhysicalResourceId>").nth(1).and_then(|rest| rest.split('<').next());
-        id.unwrap_or_else(|| panic!("no resource {logical_id}: {xml}")).to_owned()
+        self.stack.physical_id(logical_id).await.unwrap()
+    }
+
+    /// Puts a row, as a function would that was killed after it.
+    pub async fn put(&self, pk: &str, sk: &str, document: &Value) {
+        let mut item = json!({"pk": {"S": pk}, "sk": {"S": sk}});
+        for (name, value) in document.as_object().unwrap() {
+            item[name] = match value {
+                Value::String(text) => json!({"S": text}),
+                Value::Bool(flag) => json!({"BOOL": flag}),
+                Value::Number(number) => json!({"N": number.to_string()}),
+                Value::Array(items) if items.is_empty() => json!({"L": []}),
+                other => panic!("{name}: {other}"),
+            };
+        }
+        let input = json!({"TableName": self.stack.output("IncidentsTableName").unwrap(), "Item": item});
+        self.gateway().call("dynamodb", "DynamoDB_20120810.PutItem", &input).await.unwrap();
     }
 
     /// Sets text attributes of a row, as an operator with the console would.

@@ -24,6 +24,7 @@ fn outcome(provider: &str, minute: i64) -> Outcome {
         expires_at: fetched_at.plus_hours(1),
         manifest_digest: "d".to_owned(),
         cached: false,
+        task: None,
     }
 }
 

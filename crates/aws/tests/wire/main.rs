@@ -1,5 +1,13 @@
 //! The adapters against answers as AWS writes them: what a conflict is, what may be tried again, what nobody waits for.
-#![cfg(all(feature = "dynamodb", feature = "s3", feature = "ses", feature = "sfn", feature = "sqs", feature = "ssm"))]
+#![cfg(all(
+    feature = "dynamodb",
+    feature = "s3",
+    feature = "ses",
+    feature = "sfn",
+    feature = "sqs",
+    feature = "ssm",
+    feature = "wafv2"
+))]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +17,7 @@
 
 mod cache;
 mod evidence;
+mod ip_sets;
 mod machines;
 mod outbox;
 mod rows;

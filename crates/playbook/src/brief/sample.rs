@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use crate::{
     Fault, IncidentId, Timestamp,
     assessment::Assessment,
+    brief::{Surroundings, Written},
     canonical,
     decision::{self, Question, Round},
+    plan::Entry,
     severity::Severity,
 };
 
@@ -82,6 +84,7 @@ pub fn assessment() -> Result<Assessment, Fault> {
         "severity_terms": ["high: a malicious indicator", "+0: nothing else is known of the asset"],
         "observables": [
             merged(sighted(&url, &["html:href", "text"]), &json!({
+                "history": { "persistence": "persistent", "incidents": 4, "days": 3, "first_seen": "2026-11-20T09:30:00.000Z" },
                 "conclusion": verdict("malicious", Value::Null, 3, 2, &malicious, &json!(["virustotal: timeout"])),
                 "evidence": [
                     said("threatfox", "found", Value::Null, json!("malicious"), json!("payload delivery, confidence 100"), seen),
@@ -89,6 +92,7 @@ pub fn assessment() -> Result<Assessment, Fault> {
                     said("virustotal", "error", json!("timeout"), Value::Null, Value::Null, ASSESSED_AT),
                 ] })),
             merged(sighted(&domain, &["html:img"]), &json!({
+                "history": { "persistence": "isolated", "incidents": 1, "days": 1, "first_seen": ASSESSED_AT },
                 "conclusion": verdict("suspicious", json!("contradiction"), 2, 3, &torn, &json!([])),
                 "evidence": [
                     said("threatfox", "found", Value::Null, json!("malicious"), json!("botnet_cc"), seen),
@@ -119,6 +123,12 @@ pub fn assessment() -> Result<Assessment, Fault> {
         "receipts": { "key": "receipts/sample.json" },
         "failed": ["virustotal: timeout (1)", "malwarebazaar: http_500 (1)"],
         "omissions": [{ "place": "attachment:report.zip", "reason": "encrypted, not opened" }],
+        "related": [
+            { "incident_id": IncidentId::of("default", "mail", "earlier"), "seen_at": "2026-11-22T05:00:00.000Z",
+              "observables": [url.key(), "domain-name#gone.example"], "weight": 812 },
+            { "incident_id": IncidentId::of("default", "mail", "first"), "seen_at": "2026-11-20T09:30:00.000Z",
+              "observables": [url.key()], "weight": 341 },
+        ],
     }))?;
     assessment.plan_digest = assessment.plan.digest()?;
     Ok(assessment)
@@ -127,7 +137,8 @@ pub fn assessment() -> Result<Assessment, Fault> {
 /// The open first round of an assessment, with an hour to decide.
 pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault> {
     let bytes = serde_json::to_vec(assessment).map_err(|error| Fault::Rejected(error.to_string()))?;
-    let deadline = Timestamp::parse(ASSESSED_AT).map_err(|error| Fault::Rejected(error.to_string()))?.plus_minutes(60);
+    let opened_at = Timestamp::parse(ASSESSED_AT).map_err(|error| Fault::Rejected(error.to_string()))?;
+    let deadline = opened_at.plus_minutes(60);
     let id = assessment.incident_id.clone();
     Ok(Round {
         schema: Round::SCHEMA.to_owned(),
@@ -136,6 +147,9 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
         question,
         severity: Severity::High,
         state: decision::OPEN.to_owned(),
+        opened_at: Some(opened_at),
+        remind_at: Some(opened_at.plus_minutes(30)),
+        reminded: false,
         deadline,
         asked: vec![APPROVER.to_owned(), OTHER_APPROVER.to_owned()],
         skipped: vec![],
@@ -144,7 +158,53 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
         plan_digest: assessment.plan_digest.clone(),
         task_token: Some("token-1".to_owned()),
         due_kind: Some(decision::DUE_DEADLINE.to_owned()),
-        due_at: Some(deadline),
+        due_at: Some(opened_at.plus_minutes(30)),
         incident_id: id,
     })
+}
+
+/// The same after much has happened: recorded and blocked at once, a ticket, a level that did not answer.
+pub fn busy() -> Result<(Assessment, Round, Surroundings), Fault> {
+    let mut assessment = assessment()?;
+    let url = assessment.plan.entries.first().map(|entry| entry.observable.clone());
+    let url = url.ok_or_else(|| Fault::Rejected("the sample has no entry".to_owned()))?;
+    let unasked = |target: &str, act: &str| {
+        let is_enforced = act == "enforce";
+        let expires_at = if is_enforced { "2026-11-24T17:00:00.000Z" } else { "2026-12-08T05:00:00.000Z" };
+        parsed::<Entry>(json!({
+            "type": url.kind().as_str(), "value": url.value(), "target": target, "act": act, "lifetime_hours": 336,
+            "expires_at": expires_at, "ticked": is_enforced, "automatic": is_enforced, "refused": null }))
+    };
+    let entries = [unasked("misp", "record")?, unasked("splunk", "detect")?, unasked("waf", "enforce")?];
+    let refused = "the target answered 500";
+    let mut written = vec![];
+    for entry in &entries {
+        let ledger = parsed(json!({
+            "schema": "ledger/1", "target": entry.target, "type": url.kind().as_str(), "value": url.value(),
+            "expires_at": entry.expires_at, "written_at": ASSESSED_AT }))?;
+        let is_there = entry.target != "splunk";
+        written.push(Written {
+            entry: entry.clone(),
+            ledger: is_there.then_some(ledger),
+            refused: (!is_there).then(|| refused.to_owned()),
+        });
+    }
+    assessment.plan.entries.extend(entries);
+    assessment.plan_digest = assessment.plan.digest()?;
+    let earlier = Round { state: decision::DECIDED.to_owned(), ..round(&assessment, Question::ApprovePlan)? };
+    let now = earlier.deadline;
+    let second = Round {
+        round: 2,
+        opened_at: Some(now),
+        remind_at: Some(now.plus_minutes(30)),
+        deadline: now.plus_minutes(60),
+        asked: vec!["lead@soc.example".to_owned()],
+        last: true,
+        ..round(&assessment, Question::ApprovePlan)?
+    };
+    let ticket = parsed(json!({
+        "schema": "ticket/1", "target": "jira", "owner": "", "claimed_at": ASSESSED_AT, "external_id": "IOC-17",
+        "permalink": "https://jira.corp.example/browse/IOC-17" }))?;
+    let around = Surroundings { tickets: vec![ticket], earlier: vec![earlier], decided: vec![], written };
+    Ok((assessment, second, around))
 }

@@ -33,6 +33,9 @@ pub struct Quota {
     /// The provider asked us to wait until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Timestamp>,
+    /// The last moment that was promised to somebody who waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised_until: Option<Timestamp>,
 }
 
 /// What was used of one window.
@@ -73,6 +76,20 @@ impl Quota {
             slots.push(slot);
         }
         slots
+    }
+
+    /// Moments at which up to `wanted` more lookups may try again, earliest first, none later than `until`: behind the slots
+    /// that are taken and behind the earlier promises, so that those who wait do not all come at once.
+    ///
+    /// A promise is no slot: whoever comes at its time takes one then, or is promised another.
+    pub fn promise(&mut self, limits: &[Limit], wanted: usize, now: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+        let mut queue = self.clone();
+        if let Some(last) = self.promised_until.filter(|last| *last > now) {
+            queue.spend(limits, last);
+        }
+        let promises = queue.take(limits, wanted, now, until);
+        self.promised_until = self.promised_until.max(promises.last().copied());
+        promises
     }
 
     /// The provider asked us to wait until then; a later word stays.
@@ -211,6 +228,30 @@ mod tests {
         let mut quota = Quota::default();
         assert_eq!(quota.take(&[limit(60, 60), limit(10, 86_400)], 25, at(0), at(10)).len(), 10);
         assert_eq!(Quota::default().take(&[limit(0, 60)], 1, at(0), at(10)).len(), 0);
+    }
+
+    #[test]
+    fn promises_queue_up_behind_slots_and_behind_each_other_and_take_nothing() {
+        let limits = [limit(4, 60)];
+        let mut quota = Quota::default();
+        assert_eq!(seconds(&quota.take(&limits, 9, at(0), at(10))), [0]);
+        assert_eq!(seconds(&quota.promise(&limits, 3, at(0), at(900))), [15, 30, 45]);
+        assert_eq!(seconds(&quota.promise(&limits, 2, at(1), at(900))), [60, 75]);
+        assert_eq!(seconds(&quota.take(&limits, 1, at(16), at(20))), [16], "whoever comes takes what is free");
+        assert_eq!(seconds(&quota.promise(&limits, 9, at(800), at(830))), [800, 815]);
+        assert_eq!(Quota::default().promise(&[limit(0, 60)], 1, at(0), at(900)).len(), 0);
+    }
+
+    #[test]
+    fn promises_of_a_used_up_day_are_for_midnight_and_none_lie_before_the_end_of_a_pause() {
+        let limits = [limit(3, 86_400)];
+        let midnight = Timestamp::parse("2026-11-25T00:00:00Z").unwrap();
+        let mut quota = Quota::default();
+        assert_eq!(quota.take(&limits, 9, midnight.plus_minutes(-60), midnight.plus_minutes(-59)).len(), 3);
+        assert_eq!(quota.promise(&limits, 2, midnight.plus_minutes(-60), midnight.plus_minutes(60)), [midnight; 2]);
+        assert_eq!(quota.promise(&limits, 2, midnight.plus_minutes(-60), midnight.plus_minutes(-1)).len(), 0);
+        quota.pause(midnight.plus_minutes(30));
+        assert_eq!(quota.promise(&[], 1, midnight, midnight.plus_minutes(60)), [midnight.plus_minutes(30)]);
     }
 
     #[test]

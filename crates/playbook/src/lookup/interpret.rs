@@ -6,19 +6,23 @@ use serde_json::Value;
 use super::{Answer, CallError, opinion};
 use crate::{
     Timestamp,
-    manifest::Manifest,
-    mapping::Input,
-    outcome::{Opinion, Outcome, Status},
+    manifest::{Manifest, OutcomeRule},
+    mapping::{Expression, Input},
+    outcome::{Opinion, Outcome, PENDING_SUBMITTED, Status},
 };
 
 /// The longest wait that a provider may ask for; 31 days.
 const RETRY_AFTER_MAX_SECONDS: u64 = 2_678_400;
+
+/// The longest name of a task.
+const TASK_MAX_CHARS: usize = 200;
 
 /// What was read from an answer.
 enum Reading {
     Found(Opinion),
     NotFound,
     RateLimited,
+    Pending,
     Error(String),
 }
 
@@ -40,11 +44,65 @@ pub fn interpret(
         Ok(answer) => read(manifest, observable, answer, now),
         Err(call) => error(call.reason()),
     };
+    outcome(manifest, reading, now)
+}
+
+/// What the first answer of a lookup in two steps says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstStep {
+    /// The lookup ends here.
+    Done(Box<Outcome>),
+    /// The second step asks for this.
+    Task(String),
+}
+
+/// Reads the first of two answers: what a rule calls `not_found`, `error` or `rate_limited` ends the lookup, as does trouble;
+/// anything else must name the task, or it is `error(no_task)`.
+#[must_use]
+pub fn first_step(
+    manifest: &Manifest,
+    observable: &Observable,
+    answer: Result<&Answer, &CallError>,
+    now: Timestamp,
+) -> FirstStep {
+    let reading = match answer {
+        Ok(answer) => named(manifest, observable, answer, now),
+        Err(call) => Err(error(call.reason())),
+    };
+    reading.map_or_else(|reading| FirstStep::Done(Box::new(outcome(manifest, reading, now))), FirstStep::Task)
+}
+
+fn named(manifest: &Manifest, observable: &Observable, answer: &Answer, now: Timestamp) -> Result<String, Reading> {
+    if answer.status == 429 {
+        return Err(Reading::RateLimited);
+    }
+    let document = Document::of(observable, answer).ok_or_else(|| error("mapping"))?;
+    match document.rule(manifest)? {
+        Some(rule) if !matches!(rule.outcome, Status::Found | Status::Pending) => {
+            return Err(document.decide(manifest, rule, now));
+        }
+        None if !document.is_success() => return Err(document.unmatched()),
+        Some(_) | None if !document.is_json => return Err(error("garbage")),
+        Some(_) | None => {}
+    }
+    let source = manifest.request_for(observable).and_then(|(template, _)| template.task.as_deref());
+    let task = source.and_then(|source| Expression::compile(source).ok()?.evaluate_on(&document.input).ok());
+    let task = match task {
+        Some(Value::String(text)) => text,
+        Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string(),
+        _ => return Err(error("no_task")),
+    };
+    let is_visible = (1..=TASK_MAX_CHARS).contains(&task.len()) && task.bytes().all(|b| b.is_ascii_graphic());
+    if is_visible { Ok(task) } else { Err(error("no_task")) }
+}
+
+fn outcome(manifest: &Manifest, reading: Reading, now: Timestamp) -> Outcome {
     let lifetimes = &manifest.lifetimes_minutes;
     let (outcome, reason, opinion, minutes) = match reading {
         Reading::Found(opinion) => (Status::Found, None, Some(opinion), lifetimes.found),
         Reading::NotFound => (Status::NotFound, None, None, lifetimes.not_found),
         Reading::RateLimited => (Status::RateLimited, Some("http_429".to_owned()), None, lifetimes.error),
+        Reading::Pending => (Status::Pending, Some(PENDING_SUBMITTED.to_owned()), None, lifetimes.error),
         Reading::Error(reason) => (Status::Error, Some(reason), None, lifetimes.error),
     };
     Outcome { reason, opinion, expires_at: now.plus_minutes(i64::from(minutes)), ..blank(manifest, outcome, now) }
@@ -54,6 +112,18 @@ pub fn interpret(
 #[must_use]
 pub fn skipped(manifest: &Manifest, reason: &str, now: Timestamp) -> Outcome {
     Outcome { reason: Some(reason.to_owned()), ..blank(manifest, Status::Skipped, now) }
+}
+
+/// The outcome of a lookup that failed for a reason of our own; it lives as long as any error of the provider.
+#[must_use]
+pub fn failed(manifest: &Manifest, reason: &str, now: Timestamp) -> Outcome {
+    outcome(manifest, error(reason), now)
+}
+
+/// The outcome of a lookup whose answer is still to come; it is never used again.
+#[must_use]
+pub fn pending(manifest: &Manifest, reason: &str, now: Timestamp) -> Outcome {
+    Outcome { outcome: Status::Pending, ..skipped(manifest, reason, now) }
 }
 
 fn blank(manifest: &Manifest, outcome: Status, now: Timestamp) -> Outcome {
@@ -67,6 +137,7 @@ fn blank(manifest: &Manifest, outcome: Status, now: Timestamp) -> Outcome {
         expires_at: now,
         manifest_digest: manifest.digest().unwrap_or_default(),
         cached: false,
+        task: None,
     }
 }
 
@@ -74,44 +145,75 @@ fn read(manifest: &Manifest, observable: &Observable, answer: &Answer, now: Time
     if answer.status == 429 {
         return Reading::RateLimited;
     }
-    let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
-    let is_json = body.is_some();
-    let Ok(observable) = serde_json::to_value(observable) else { return error("mapping") };
-    let document =
-        [("status", Value::from(answer.status)), ("body", body.unwrap_or_default()), ("observable", observable)];
-    let input = Input::new(document.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
-    let is_success = (200..300).contains(&answer.status);
+    let Some(document) = Document::of(observable, answer) else { return error("mapping") };
+    match document.rule(manifest) {
+        Ok(Some(rule)) => document.decide(manifest, rule, now),
+        Ok(None) => document.unmatched(),
+        Err(reading) => reading,
+    }
+}
 
-    for (rule, when) in manifest.rules() {
-        let status_fits = if rule.status.is_empty() { is_success } else { rule.status.contains(&answer.status) };
-        if !status_fits {
-            continue;
+/// What rules and mapping see.
+struct Document {
+    input: Input,
+    is_json: bool,
+    status: u16,
+}
+
+impl Document {
+    fn of(observable: &Observable, answer: &Answer) -> Option<Self> {
+        let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let is_json = body.is_some();
+        let observable = serde_json::to_value(observable).ok()?;
+        let document =
+            [("status", Value::from(answer.status)), ("body", body.unwrap_or_default()), ("observable", observable)];
+        let input = Input::new(document.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
+        Some(Self { input, is_json, status: answer.status })
+    }
+
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The first rule that fits; a condition that fails is an error.
+    fn rule<'m>(&self, manifest: &'m Manifest) -> Result<Option<&'m OutcomeRule>, Reading> {
+        for (rule, when) in manifest.rules() {
+            let status_fits =
+                if rule.status.is_empty() { self.is_success() } else { rule.status.contains(&self.status) };
+            if !status_fits {
+                continue;
+            }
+            let fits = match when.map_err(|_| error("mapping"))? {
+                None => true,
+                Some(_) if !self.is_json => false,
+                Some(condition) => condition.holds(&self.input).map_err(|_| error("mapping"))?,
+            };
+            if fits {
+                return Ok(Some(rule));
+            }
         }
-        let fits = match when {
-            Ok(None) => true,
-            Ok(Some(_)) if !is_json => false,
-            Ok(Some(condition)) => match condition.holds(&input) {
-                Ok(fits) => fits,
-                Err(_) => return error("mapping"),
-            },
-            Err(_) => return error("mapping"),
-        };
-        if !fits {
-            continue;
-        }
-        return match rule.outcome {
-            Status::Found if !is_json => error("garbage"),
-            Status::Found => map(manifest, &input, now),
+        Ok(None)
+    }
+
+    fn decide(&self, manifest: &Manifest, rule: &OutcomeRule, now: Timestamp) -> Reading {
+        match rule.outcome {
+            Status::Found if !self.is_json => error("garbage"),
+            Status::Found => map(manifest, &self.input, now),
             Status::NotFound => Reading::NotFound,
             Status::RateLimited => Reading::RateLimited,
-            Status::Error | Status::Skipped | Status::Pending => error(rule.reason.as_deref().unwrap_or("unexpected")),
-        };
+            Status::Pending => Reading::Pending,
+            Status::Error | Status::Skipped => error(rule.reason.as_deref().unwrap_or("unexpected")),
+        }
     }
-    match answer.status {
-        401 | 403 => error("auth"),
-        _ if is_success && is_json => error("unexpected"),
-        _ if is_success => error("garbage"),
-        status => error(&format!("http_{status}")),
+
+    /// What an answer is that fits no rule.
+    fn unmatched(&self) -> Reading {
+        match self.status {
+            401 | 403 => error("auth"),
+            _ if self.is_success() && self.is_json => error("unexpected"),
+            _ if self.is_success() => error("garbage"),
+            status => error(&format!("http_{status}")),
+        }
     }
 }
 
@@ -261,6 +363,45 @@ mapping: body
         assert_eq!((outcome.outcome, outcome.reason.as_deref()), (Status::Skipped, Some("no_key")));
         assert_eq!(outcome.manifest_digest, manifest(true).digest().unwrap());
         assert_eq!(minutes(outcome), 0);
+    }
+
+    #[test]
+    fn the_first_of_two_answers_names_the_task_or_ends_the_lookup() {
+        let yaml = serde_json::to_string(&manifest(true)).unwrap();
+        let mut polled: Value = serde_json::from_str(&yaml).unwrap();
+        let request = polled.pointer_mut("/requests/0").unwrap().as_object_mut().unwrap();
+        request.insert("task".to_owned(), json!("body.id"));
+        request.insert("poll".to_owned(), json!({ "path": "/{task}", "every_seconds": 0 }));
+        let manifest: Manifest = serde_json::from_value(polled).unwrap();
+        let observable = Observable::parse(ObservableType::DomainName, "evil.example").unwrap();
+        let check = |status, body: &str, expected: Result<&str, (Status, Option<&str>)>| {
+            let answer = Answer { status, headers: vec![], body: body.as_bytes().to_vec() };
+            match (first_step(&manifest, &observable, Ok(&answer), now()), expected) {
+                (FirstStep::Task(task), Ok(expected)) => assert_eq!(task, expected, "{body}"),
+                (FirstStep::Done(outcome), Err(expected)) => {
+                    assert_eq!((outcome.outcome, outcome.reason.as_deref()), expected, "{body}");
+                }
+                (got, expected) => panic!("{body}: {got:?} and not {expected:?}"),
+            }
+        };
+        let error = |reason| Err((Status::Error, Some(reason)));
+        check(200, r#"{"id": 7}"#, Ok("7"));
+        check(201, r#"{"id": "a-b/c"}"#, Ok("a-b/c"));
+        check(200, &format!(r#"{{"id": "{}"}}"#, "a".repeat(200)), Ok(&"a".repeat(200)));
+        check(200, &format!(r#"{{"id": "{}"}}"#, "a".repeat(201)), error("no_task"));
+        for odd in [r#""""#, r#""a b""#, r#""a\nb""#, r#""é""#, "null", "true", "[7, 8]", "{}", "1.5"] {
+            check(200, &format!(r#"{{"id": {odd}}}"#), error("no_task"));
+        }
+        check(200, "{}", error("no_task"));
+        check(200, "<html>", error("garbage"));
+        check(200, r#"{"id": 7, "score": 1001}"#, error("absurd"));
+        check(200, r#"{"id": 7, "score": "text"}"#, error("mapping"));
+        check(404, "{}", Err((Status::NotFound, None)));
+        check(500, r#"{"id": 7}"#, error("http_500"));
+        check(403, r#"{"id": 7}"#, error("auth"));
+        check(429, r#"{"id": 7}"#, Err((Status::RateLimited, Some("http_429"))));
+        let late = first_step(&manifest, &observable, Err(&CallError::Timeout), now());
+        assert_eq!(late, FirstStep::Done(Box::new(failed(&manifest, "timeout", now()))));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The request that asks a provider about one observable: every text is encoded for the place it stands in.
 
+use std::collections::BTreeMap;
+
 use ioc::{HashAlgorithm, Observable};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
@@ -51,39 +53,53 @@ impl Refusal {
 /// template, and nothing but a whole parameter, form field or JSON text is made of it.
 pub fn prepare(manifest: &Manifest, observable: &Observable, secret: Option<&Secret>) -> Result<Request, Refusal> {
     let (template, value) = manifest.request_for(observable).ok_or(Refusal::Type)?;
-    if value.is_empty() || value.len() > VALUE_MAX_BYTES || value.chars().any(char::is_control) {
-        return Err(Refusal::Unencodable);
-    }
-    let secret = match (&manifest.secret, secret) {
-        (None, _) => "",
-        (Some(_), None) => return Err(Refusal::NoKey),
-        (Some(_), Some(secret)) => secret.reveal(),
-    };
-    let is_key = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-    if manifest.secret.is_some() && !is_key(secret) {
-        return Err(Refusal::BadKey);
-    }
-    let filler = Filler { value, algorithm: HashAlgorithm::of_hex(value).map_or("", HashAlgorithm::as_str), secret };
+    let filler = Filler::of(manifest, value, secret)?;
+    filler.request(&own(manifest)?, template)
+}
 
-    let url = filler.url(&manifest.host, template)?;
-    let mut headers = filler.headers(template)?;
-    let mut body = Vec::new();
-    if let Some(form) = &template.form {
-        let mut encoded = form_urlencoded::Serializer::new(String::new());
-        for (name, text) in form {
-            encoded.append_pair(name, &filler.text(text, Place::Field)?);
-        }
-        body = encoded.finish().into_bytes();
-        headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
-    }
-    if let Some(json) = &template.json {
-        body = serde_json::to_vec(&filler.json(json)?).map_err(|_| Refusal::Manifest)?;
-        headers.push(("content-type".to_owned(), "application/json".to_owned()));
-    }
-    if template.method == Method::Get && !body.is_empty() {
+/// The same below `base`, where the host depends on the observable; such a request holds no key.
+pub fn prepare_at(manifest: &Manifest, observable: &Observable, base: &Url) -> Result<Request, Refusal> {
+    if manifest.hosts_from.is_none() || manifest.secret.is_some() {
         return Err(Refusal::Manifest);
     }
-    Ok(Request { method: template.method, url, headers, body })
+    let (template, value) = manifest.request_for(observable).ok_or(Refusal::Type)?;
+    Filler::of(manifest, value, None)?.request(base, template)
+}
+
+/// The request that fetches the result of a task, with the headers of the request that named it.
+pub fn prepare_poll(
+    manifest: &Manifest,
+    observable: &Observable,
+    secret: Option<&Secret>,
+    task: &str,
+) -> Result<Request, Refusal> {
+    let (template, value) = manifest.request_for(observable).ok_or(Refusal::Type)?;
+    let poll = template.poll.as_ref().ok_or(Refusal::Manifest)?;
+    sendable(task)?;
+    let filler = Filler { task, ..Filler::of(manifest, value, secret)? };
+    let url = filler.url(&own(manifest)?, (&poll.path, Place::PollPath), (&poll.query, Place::PollField))?;
+    Ok(Request { method: Method::Get, url, headers: filler.headers(template)?, body: vec![] })
+}
+
+/// The manifest's host.
+fn own(manifest: &Manifest) -> Result<Url, Refusal> {
+    Url::parse(&format!("https://{}/", manifest.host)).map_err(|_| Refusal::Manifest)
+}
+
+/// Whether a text may leave at all.
+pub(super) fn sendable(text: &str) -> Result<(), Refusal> {
+    let is_sendable = !text.is_empty() && text.len() <= VALUE_MAX_BYTES && !text.chars().any(char::is_control);
+    if is_sendable { Ok(()) } else { Err(Refusal::Unencodable) }
+}
+
+/// The key; empty where none is needed.
+pub(super) fn key<'a>(manifest: &Manifest, secret: Option<&'a Secret>) -> Result<&'a str, Refusal> {
+    match (&manifest.secret, secret.map(Secret::reveal)) {
+        (None, _) => Ok(""),
+        (Some(_), None) => Err(Refusal::NoKey),
+        (Some(_), Some(key)) if !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic()) => Ok(key),
+        (Some(_), Some(_)) => Err(Refusal::BadKey),
+    }
 }
 
 /// What the placeholders stand for.
@@ -91,43 +107,84 @@ struct Filler<'a> {
     value: &'a str,
     algorithm: &'a str,
     secret: &'a str,
+    task: &'a str,
 }
 
-impl Filler<'_> {
+impl<'a> Filler<'a> {
+    fn of(manifest: &Manifest, value: &'a str, secret: Option<&'a Secret>) -> Result<Self, Refusal> {
+        sendable(value)?;
+        let secret = key(manifest, secret)?;
+        let algorithm = HashAlgorithm::of_hex(value).map_or("", HashAlgorithm::as_str);
+        Ok(Self { value, algorithm, secret, task: "" })
+    }
+
+    fn request(&self, base: &Url, template: &RequestTemplate) -> Result<Request, Refusal> {
+        let url = self.url(base, (&template.path, Place::Path), (&template.query, Place::Field))?;
+        let mut headers = self.headers(template)?;
+        let mut body = Vec::new();
+        if let Some(form) = &template.form {
+            let mut encoded = form_urlencoded::Serializer::new(String::new());
+            for (name, text) in form {
+                encoded.append_pair(name, &self.text(text, Place::Field)?);
+            }
+            body = encoded.finish().into_bytes();
+            headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
+        }
+        if let Some(json) = &template.json {
+            body = serde_json::to_vec(&self.json(json)?).map_err(|_| Refusal::Manifest)?;
+            headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        }
+        if template.method == Method::Get && !body.is_empty() {
+            return Err(Refusal::Manifest);
+        }
+        Ok(Request { method: template.method, url, headers, body })
+    }
+
     fn text(&self, text: &str, place: Place) -> Result<String, Refusal> {
         let template = Template::parse(text, place).map_err(|_| Refusal::Manifest)?;
         let filled = template.0.into_iter().map(|part| match part {
-            Part::Text(text) => text,
-            Part::Value => self.value.to_owned(),
-            Part::ValueBase64Url => data_encoding::BASE64URL_NOPAD.encode(self.value.as_bytes()),
-            Part::Algorithm => self.algorithm.to_owned(),
-            Part::Secret => self.secret.to_owned(),
+            Part::Text(text) => Ok(text),
+            Part::Value => Ok(self.value.to_owned()),
+            Part::ValueBase64Url => Ok(data_encoding::BASE64URL_NOPAD.encode(self.value.as_bytes())),
+            Part::Algorithm => Ok(self.algorithm.to_owned()),
+            Part::Secret => Ok(self.secret.to_owned()),
+            Part::Task => Ok(self.task.to_owned()),
+            // Only names hold it, and names are not made here.
+            Part::Reversed => Err(Refusal::Manifest),
         });
-        Ok(filled.collect())
+        filled.collect()
     }
 
-    fn url(&self, host: &str, template: &RequestTemplate) -> Result<Url, Refusal> {
-        let mut url = Url::parse(&format!("https://{host}/")).map_err(|_| Refusal::Manifest)?;
-        let below = template.path.strip_prefix('/').ok_or(Refusal::Manifest)?;
-        let segments = below.split('/').map(|segment| self.text(segment, Place::Path));
+    /// The path and its parameters below `base`, whose own path stays in front.
+    fn url(
+        &self,
+        base: &Url,
+        (path, path_place): (&str, Place),
+        (query, query_place): (&BTreeMap<String, String>, Place),
+    ) -> Result<Url, Refusal> {
+        let mut url = base.clone();
+        let below = path.strip_prefix('/').ok_or(Refusal::Manifest)?;
+        let segments = below.split('/').map(|segment| self.text(segment, path_place));
         let segments = segments.collect::<Result<Vec<_>, _>>()?;
         if segments.iter().any(|segment| segment == "." || segment == "..") {
             // The URL standard resolves them, which would shorten the path.
             return Err(Refusal::Unencodable);
         }
-        url.path_segments_mut().map_err(|()| Refusal::Manifest)?.clear().extend(&segments);
-        if !template.query.is_empty() {
+        url.path_segments_mut().map_err(|()| Refusal::Manifest)?.pop_if_empty().extend(&segments);
+        if !query.is_empty() {
             let mut pairs = url.query_pairs_mut();
-            for (name, text) in &template.query {
-                pairs.append_pair(name, &self.text(text, Place::Field)?);
+            for (name, text) in query {
+                pairs.append_pair(name, &self.text(text, query_place)?);
             }
         }
+        let own_segments = base.path_segments().map_or(0, |own| own.filter(|segment| !segment.is_empty()).count());
         let is_ours = url.scheme() == "https"
-            && url.host_str() == Some(host)
+            && url.host() == base.host()
             && url.port().is_none()
             && url.username().is_empty()
+            && url.password().is_none()
             && url.fragment().is_none()
-            && url.path_segments().map(Iterator::count) == Some(segments.len());
+            && url.path_segments().map(Iterator::count) == Some(own_segments + segments.len());
         if is_ours { Ok(url) } else { Err(Refusal::Unencodable) }
     }
 
@@ -151,7 +208,6 @@ impl Filler<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::LazyLock;
 
     use ioc::{Hashes, ObservableType};
@@ -274,10 +330,91 @@ mapping: '{"verdict": "unknown"}'
         assert!(shown.contains(HOST), "{shown}");
     }
 
+    static SANDBOX: LazyLock<Manifest> = LazyLock::new(|| {
+        let mut yaml = serde_json::to_value(&*MANIFEST).unwrap();
+        let request = yaml.pointer_mut("/requests/1").unwrap().as_object_mut().unwrap();
+        request.insert("headers".to_owned(), json!({ "X-Key": "{secret}" }));
+        request.insert("task".to_owned(), json!("body.id"));
+        let poll =
+            json!({ "path": "/v1/tasks/{task}/", "query": { "id": "{task}", "key": "{secret}" }, "every_seconds": 0 });
+        request.insert("poll".to_owned(), poll);
+        serde_json::from_value(yaml).unwrap()
+    });
+
+    fn poll(task: &str) -> Result<Request, Refusal> {
+        prepare_poll(&SANDBOX, &observable(ObservableType::Ipv4Addr, "192.0.2.7"), Some(&secret()), task)
+    }
+
+    #[test]
+    fn a_result_is_fetched_with_the_headers_of_its_request() {
+        let request = poll("a/../b?c=d&e").unwrap();
+        assert_eq!(
+            request.url.as_str(),
+            "https://api.sample.example/v1/tasks/a%2F..%2Fb%3Fc=d&e/?id=a%2F..%2Fb%3Fc%3Dd%26e&key=s3cr3t"
+        );
+        assert_eq!(request.headers, [("x-key".to_owned(), "s3cr3t".to_owned())]);
+        assert_eq!((request.method, request.body.len()), (Method::Get, 0));
+        for task in ["", ".", "..", "a\nb"] {
+            assert_eq!(poll(task), Err(Refusal::Unencodable), "{task:?}");
+        }
+        let domain = observable(ObservableType::DomainName, "evil.example");
+        assert_eq!(prepare_poll(&SANDBOX, &domain, Some(&secret()), "7"), Err(Refusal::Manifest));
+    }
+
+    #[test]
+    fn a_request_below_another_base_stays_there() {
+        let yaml = r#"
+schema: provider/1
+id: sample
+name: Sample
+kind: http
+verified: live
+types: [domain-name, ipv6-addr]
+family: sample
+grade: B
+tlp_ceiling: AMBER
+pap_ceiling: AMBER
+discloses: indicator
+lifetimes_minutes: { found: 60, not_found: 60, error: 5 }
+timeout_ms: 5000
+hosts_from: rdap_bootstrap
+requests:
+  - types: [domain-name, ipv6-addr]
+    path: /domain/{value}
+outcome:
+  - status: [200]
+    outcome: found
+mapping: '{"verdict": "unknown"}'
+"#;
+        let manifest = Manifest::parse(yaml, "sample.yaml").unwrap();
+        let check = |base: &str, value: &str, expected: Result<&str, Refusal>| {
+            let asked = Observable::parse_any(value).unwrap();
+            let request = prepare_at(&manifest, &asked, &Url::parse(base).unwrap());
+            assert_eq!(request.as_ref().map(|request| request.url.as_str()), expected.as_ref().copied(), "{base}");
+        };
+        check("https://rdap.example/", "evil.example", Ok("https://rdap.example/domain/evil.example"));
+        check("https://rdap.example/a/b/", "evil.example", Ok("https://rdap.example/a/b/domain/evil.example"));
+        check("https://rdap.example/a/b", "evil.example", Ok("https://rdap.example/a/b/domain/evil.example"));
+        check("https://rdap.example", "2001:db8::7", Ok("https://rdap.example/domain/2001:db8::7"));
+        check("http://rdap.example/", "evil.example", Err(Refusal::Unencodable));
+        check("https://user@rdap.example/", "evil.example", Err(Refusal::Unencodable));
+        check("https://rdap.example:8443/", "evil.example", Err(Refusal::Unencodable));
+        check("data:text/plain,x", "evil.example", Err(Refusal::Manifest));
+        let own = prepare(&manifest, &observable(ObservableType::DomainName, "evil.example"), None);
+        assert_eq!(own, Err(Refusal::Manifest), "it has no host of its own");
+        let foreign = prepare_at(&MANIFEST, &observable(ObservableType::DomainName, "evil.example"), &own_base());
+        assert_eq!(foreign, Err(Refusal::Manifest), "its key is for one host");
+    }
+
+    fn own_base() -> Url {
+        Url::parse("https://rdap.example/").unwrap()
+    }
+
     /// Fills the templates with a text that no `Observable` had to approve.
     fn fill(value: &str) -> Result<Url, Refusal> {
-        let filler = Filler { value, algorithm: "", secret: "s3cr3t" };
-        filler.url(HOST, MANIFEST.requests.first().unwrap())
+        let filler = Filler { value, algorithm: "", secret: "s3cr3t", task: "" };
+        let template = MANIFEST.requests.first().unwrap();
+        filler.url(&own(&MANIFEST).unwrap(), (&template.path, Place::Path), (&template.query, Place::Field))
     }
 
     #[test]

@@ -9,6 +9,12 @@ pub(crate) enum Place {
     Field,
     /// A header's value.
     Header,
+    /// One segment of the path that fetches a task's result.
+    PollPath,
+    /// A query parameter of the same.
+    PollField,
+    /// A name that a name server is asked for.
+    Name,
 }
 
 /// A piece of a text.
@@ -24,6 +30,10 @@ pub(crate) enum Part {
     Algorithm,
     /// The provider's key.
     Secret,
+    /// The labels of an IPv4 address, or the nibbles of an IPv6 address, backwards.
+    Reversed,
+    /// What the first answer named.
+    Task,
 }
 
 /// A text split at its placeholders.
@@ -62,23 +72,36 @@ impl Template {
             "value|base64url" => Part::ValueBase64Url,
             "algorithm" => Part::Algorithm,
             "secret" => Part::Secret,
+            "reversed" => Part::Reversed,
+            "task" => Part::Task,
             _ => {
                 return Err(format!(
-                    "there is no placeholder {{{name}}}; there are {{value}}, {{value|base64url}}, {{algorithm}} and {{secret}}"
+                    "there is no placeholder {{{name}}}; there are {{value}}, {{value|base64url}}, {{algorithm}}, {{secret}}, \
+                     {{reversed}} in names and {{task}} in poll"
                 ));
             }
         };
         match (place, &part) {
-            (Place::Header, Part::Secret) | (Place::Field, _) => Ok(part),
+            (Place::Name, Part::Value | Part::Reversed | Part::Secret) | (Place::Header, Part::Secret) => Ok(part),
+            (Place::Name, _) => Err(format!("a name may not hold {{{name}}}")),
             (Place::Header, _) => Err(format!("a header may not hold {{{name}}}")),
-            (Place::Path, Part::Secret) => Err("a path may not hold {secret}: paths are logged".to_owned()),
-            (Place::Path, _) => Ok(part),
+            (_, Part::Reversed) => Err("only the name of a question may hold {reversed}".to_owned()),
+            (Place::Path | Place::Field, Part::Task) => Err("only poll may hold {task}".to_owned()),
+            (Place::Path | Place::PollPath, Part::Secret) => {
+                Err("a path may not hold {secret}: paths are logged".to_owned())
+            }
+            (Place::Path | Place::Field | Place::PollPath | Place::PollField, _) => Ok(part),
         }
     }
 
     /// Whether the text depends on the observable.
     pub(crate) fn names_the_value(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Value | Part::ValueBase64Url))
+        self.0.iter().any(|part| matches!(part, Part::Value | Part::ValueBase64Url | Part::Reversed))
+    }
+
+    /// Whether the text holds what the first answer named.
+    pub(crate) fn names_the_task(&self) -> bool {
+        self.0.contains(&Part::Task)
     }
 
     /// Whether the text holds the key.
@@ -117,5 +140,13 @@ mod tests {
         check("{value}", Place::Header, "header may not hold {value}");
         check("{secret}", Place::Path, "path may not hold {secret}");
         check("a\r\nb", Place::Header, "control");
+        check("{task}", Place::Path, "only poll may hold {task}");
+        check("{task}", Place::Field, "only poll may hold {task}");
+        check("{task}", Place::Header, "header may not hold {task}");
+        check("{secret}", Place::PollPath, "path may not hold {secret}");
+        check("{reversed}", Place::Field, "only the name of a question may hold {reversed}");
+        check("{reversed}", Place::PollField, "only the name of a question");
+        check("{task}", Place::Name, "a name may not hold {task}");
+        check("{value|base64url}", Place::Name, "a name may not hold");
     }
 }

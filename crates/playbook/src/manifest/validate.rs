@@ -1,23 +1,28 @@
 //! What must hold of a manifest before anything is asked with it; every complaint names its line.
 
-use ioc::{Observable, ObservableType};
-use serde_json::Value;
+mod request;
 
-use super::{Manifest, ManifestError, Method, OutcomeRule, Place, RequestTemplate, SCHEMA, Template};
+use std::net::IpAddr;
+
+use ioc::{Observable, ObservableType};
+
+use super::{Manifest, ManifestError, OutcomeRule, ProviderKind, Redirects, SCHEMA, SYSTEM_RESOLVER};
 use crate::{
     mapping::{Expression, MappingError},
-    outcome::Status,
+    outcome::{PENDING_SUBMITTED, Status},
 };
-
-/// Headers that the request itself decides.
-const OWN_HEADERS: [&str; 7] =
-    ["connection", "content-length", "content-type", "cookie", "host", "proxy-authorization", "transfer-encoding"];
 
 /// A complaint: the top-level key it is about, a text in that key's part of the file, and the message.
 struct Complaint {
     key: &'static str,
     near: String,
     message: String,
+}
+
+impl Complaint {
+    fn new(key: &'static str, near: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key, near: near.into(), message: message.into() }
+    }
 }
 
 type Checked = Result<(), Complaint>;
@@ -58,7 +63,7 @@ fn line_of(yaml: &str, key: &str, near: &str) -> u64 {
 }
 
 fn complain(key: &'static str, near: impl Into<String>, message: impl Into<String>) -> Checked {
-    Err(Complaint { key, near: near.into(), message: message.into() })
+    Err(Complaint::new(key, near, message))
 }
 
 fn is_word(text: &str, also: char) -> bool {
@@ -69,17 +74,22 @@ fn is_word(text: &str, also: char) -> bool {
 
 fn check(manifest: &Manifest, file: &str) -> Checked {
     head(manifest, file)?;
-    host(manifest)?;
+    belongs(manifest)?;
+    match manifest.kind {
+        ProviderKind::Http => http(manifest)?,
+        ProviderKind::Dns => dns(manifest)?,
+        ProviderKind::List => list(manifest)?,
+    }
     types(manifest)?;
     for request in &manifest.requests {
-        self::request(manifest, request)?;
+        request::check(manifest, request)?;
     }
     numbers(manifest)?;
     if !manifest.outcome.iter().any(|rule| rule.outcome == Status::Found) {
         return complain("outcome", "", "no rule leads to found");
     }
     for rule in &manifest.outcome {
-        self::rule(rule)?;
+        self::rule(manifest, rule)?;
     }
     expression("mapping", &manifest.mapping)
 }
@@ -114,6 +124,45 @@ fn head(manifest: &Manifest, file: &str) -> Checked {
     Ok(())
 }
 
+/// Each field is for one kind only.
+fn belongs(manifest: &Manifest) -> Checked {
+    use ProviderKind::{Dns, Http, List};
+    let fields = [
+        ("host", !manifest.host.is_empty(), Http),
+        ("hosts_from", manifest.hosts_from.is_some(), Http),
+        ("redirects", manifest.redirects != Redirects::None, Http),
+        ("resolver", manifest.resolver.is_some(), Dns),
+        ("list", manifest.list.is_some(), List),
+        ("list_max_age_minutes", manifest.list_max_age_minutes.is_some(), List),
+    ];
+    match fields.iter().find(|(_, is_set, kind)| *is_set && *kind != manifest.kind) {
+        Some((key, _, kind)) => complain(key, "", format!("{key} is only for kind {}", kind.as_str())),
+        None => Ok(()),
+    }
+}
+
+fn http(manifest: &Manifest) -> Checked {
+    use ObservableType::{DomainName, Ipv4Addr, Ipv6Addr};
+    let is_rdap = manifest.redirects == Redirects::Rdap;
+    if manifest.hosts_from.is_none() {
+        return if is_rdap {
+            complain("redirects", "", "redirects rdap goes with hosts_from: rdap_bootstrap")
+        } else {
+            host(manifest)
+        };
+    }
+    let odd = manifest.types.iter().find(|kind| !matches!(kind, DomainName | Ipv4Addr | Ipv6Addr));
+    if !manifest.host.is_empty() {
+        complain("host", "", "the host is fixed here or comes from hosts_from, not both")
+    } else if manifest.secret.is_some() {
+        complain("secret", "", "a key is bound to one host; with hosts_from there is none")
+    } else if let Some(kind) = odd {
+        complain("types", kind.as_str(), format!("rdap_bootstrap knows names and addresses, not {kind}"))
+    } else {
+        Ok(())
+    }
+}
+
 fn host(manifest: &Manifest) -> Checked {
     let host = manifest.host.as_str();
     match Observable::parse(ObservableType::DomainName, host) {
@@ -124,11 +173,43 @@ fn host(manifest: &Manifest) -> Checked {
     }
 }
 
+fn dns(manifest: &Manifest) -> Checked {
+    match manifest.resolver.as_deref() {
+        Some(SYSTEM_RESOLVER) => Ok(()),
+        Some(address) => match address.parse::<IpAddr>() {
+            Ok(address) if ioc::guard::reserved_address(address).is_none() => Ok(()),
+            Ok(_) => complain("resolver", "", "resolver is not a public address"),
+            Err(_) => complain("resolver", "", "resolver is system or an address, without a port"),
+        },
+        None => complain("kind", "", "kind dns has a resolver: system or an address"),
+    }
+}
+
+fn list(manifest: &Manifest) -> Checked {
+    if !manifest.list.as_ref().is_some_and(|id| is_word(id, '-')) {
+        return complain(
+            if manifest.list.is_some() { "list" } else { "kind" },
+            "",
+            "kind list names its list: the id of a feed, of lower-case letters, digits and hyphens",
+        );
+    }
+    if manifest.list_max_age_minutes.is_some_and(|minutes| !(1..=525_600).contains(&minutes)) {
+        return complain("list_max_age_minutes", "", "list_max_age_minutes is 1 to 525600");
+    }
+    if manifest.secret.is_some() {
+        return complain("secret", "", "a list is looked into here: it needs no secret");
+    }
+    if !manifest.limits.is_empty() {
+        return complain("limits", "", "a list is looked into here: it has no limits");
+    }
+    Ok(())
+}
+
 fn types(manifest: &Manifest) -> Checked {
     if manifest.types.is_empty() {
         return complain("types", "", "a provider takes at least one type");
     }
-    for kind in &manifest.types {
+    for kind in manifest.types.iter().filter(|_| manifest.kind != ProviderKind::List) {
         let asking = manifest.requests.iter().filter(|request| request.types.contains(kind)).count();
         if asking == 0 {
             return complain("types", kind.as_str(), format!("no request asks for {kind}"));
@@ -152,70 +233,6 @@ fn types(manifest: &Manifest) -> Checked {
     Ok(())
 }
 
-fn request(manifest: &Manifest, request: &RequestTemplate) -> Checked {
-    let near = request.path.clone();
-    let mut texts = path(&request.path)?;
-    for (name, text) in &request.headers {
-        let is_token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        if !is_token || OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            return complain("requests", format!("{name}:"), format!("header {name:?} cannot be set"));
-        }
-        texts.push(template(text, Place::Header, &format!("{name}:"))?);
-    }
-    for (name, text) in request.query.iter().chain(request.form.iter().flatten()) {
-        texts.push(template(text, Place::Field, &format!("{name}:"))?);
-    }
-    if let Some(json) = &request.json {
-        json_texts(json, &mut texts)?;
-    }
-    let bodies = usize::from(request.form.is_some()) + usize::from(request.json.is_some());
-    if bodies > usize::from(request.method == Method::Post) {
-        return complain("requests", near, "GET has no body, POST a form or JSON");
-    }
-    if !texts.iter().any(Template::names_the_value) {
-        return complain("requests", near, "the request names no {value}");
-    }
-    match (&manifest.secret, texts.iter().any(Template::names_the_secret)) {
-        (Some(_), false) => complain("requests", near, "the provider has a secret, but the request sends none"),
-        (None, true) => complain("requests", "{secret}", "the request sends a {secret}, but the provider has none"),
-        _ => Ok(()),
-    }
-}
-
-fn template(text: &str, place: Place, near: &str) -> Result<Template, Complaint> {
-    Template::parse(text, place).map_err(|message| Complaint { key: "requests", near: near.to_owned(), message })
-}
-
-/// The segments of a path, as templates.
-fn path(path: &str) -> Result<Vec<Template>, Complaint> {
-    let wrong = |message: &str| Complaint { key: "requests", near: path.to_owned(), message: message.to_owned() };
-    let below = path.strip_prefix('/').ok_or_else(|| wrong("path starts with /"))?;
-    if path.contains(['?', '#', '%', '\\', ' ']) {
-        return Err(wrong("path holds plain segments; parameters go into query, encoding is ours"));
-    }
-    let count = below.split('/').count();
-    let segments = below.split('/').enumerate().map(|(index, segment)| {
-        if segment == "." || segment == ".." || (segment.is_empty() && index + 1 < count) {
-            return Err(wrong("path has an empty or relative segment"));
-        }
-        template(segment, Place::Path, path)
-    });
-    segments.collect()
-}
-
-fn json_texts(value: &Value, texts: &mut Vec<Template>) -> Checked {
-    match value {
-        Value::String(text) => texts.push(template(text, Place::Field, text)?),
-        Value::Array(items) => items.iter().try_for_each(|item| json_texts(item, texts))?,
-        Value::Object(members) => members.values().try_for_each(|member| json_texts(member, texts))?,
-        Value::Number(number) if number.is_f64() => {
-            return complain("requests", number.to_string(), "numbers in json are whole");
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-    Ok(())
-}
-
 fn numbers(manifest: &Manifest) -> Checked {
     if !(100..=30_000).contains(&manifest.timeout_ms) {
         return complain("timeout_ms", "", "timeout_ms is 100 to 30000");
@@ -231,13 +248,16 @@ fn numbers(manifest: &Manifest) -> Checked {
     Ok(())
 }
 
-fn rule(rule: &OutcomeRule) -> Checked {
+fn rule(manifest: &Manifest, rule: &OutcomeRule) -> Checked {
     let near = rule.when.clone().unwrap_or_else(|| format!("outcome: {}", rule.outcome.as_str()));
     if let Some(source) = &rule.when {
         expression("outcome", source)?;
     }
-    if matches!(rule.outcome, Status::Pending | Status::Skipped) {
+    if rule.outcome == Status::Skipped {
         return complain("outcome", rule.outcome.as_str(), "an answer is found, not_found, error or rate_limited");
+    }
+    if rule.outcome == Status::Pending && manifest.requests.iter().all(|request| request.poll.is_none()) {
+        return complain("outcome", rule.outcome.as_str(), "an answer is pending only where a request polls");
     }
     if rule.status.iter().any(|status| !(200..=599).contains(status)) {
         return complain("outcome", near, "a final status is 200 to 599");
@@ -255,6 +275,8 @@ fn rule(rule: &OutcomeRule) -> Checked {
         (Status::Error, Some(reason)) => {
             complain("outcome", reason, "reason is a word of lower-case letters, digits and underscores")
         }
+        (Status::Pending, Some(reason)) if reason == PENDING_SUBMITTED => Ok(()),
+        (Status::Pending, Some(reason)) => complain("outcome", reason, "an answer that is pending was submitted"),
         (_, Some(reason)) => complain("outcome", reason, "only an error has a reason"),
         (_, None) => Ok(()),
     }
@@ -272,97 +294,4 @@ fn expression(key: &'static str, source: &str) -> Checked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"schema: provider/1
-id: sample
-name: Sample
-kind: http
-verified: live
-secret: sample
-types: [ipv4-addr, file]
-family: sample
-grade: B
-tlp_ceiling: AMBER
-pap_ceiling: AMBER
-discloses: indicator
-limits:
-  - { limit: 4, window_seconds: 60, scope: key }
-lifetimes_minutes: { found: 60, not_found: 60, error: 5 }
-timeout_ms: 5000
-host: api.sample.example
-requests:
-  - types: [ipv4-addr]
-    method: GET
-    path: /v1/ip/{value}
-    headers: { x-key: "{secret}" }
-  - types: [file]
-    hashes: [sha256, md5]
-    method: POST
-    path: /v1/files/
-    form: { hash: "{value}", key: "{secret}" }
-outcome:
-  - status: [404]
-    outcome: not_found
-  - when: body.ok = true
-    outcome: found
-mapping: |
-  {
-    "verdict": "unknown"
-  }
-"#;
-
-    #[test]
-    fn a_good_manifest_is_taken_and_survives_the_bundle() {
-        let manifest = Manifest::parse(GOOD, "playbook/providers/sample.yaml").unwrap();
-        assert_eq!(manifest.off_reason(), None);
-        let stored = serde_json::to_string(&manifest).unwrap();
-        let again: Manifest = serde_json::from_str(&stored).unwrap();
-        assert_eq!(manifest, again);
-        assert_eq!(manifest.digest().unwrap(), again.digest().unwrap());
-    }
-
-    #[test]
-    fn every_mistake_is_named_with_its_line() {
-        let check = |from: &str, to: &str, line: u64, expected: &str| {
-            let yaml = GOOD.replacen(from, to, 1);
-            assert_ne!(yaml, GOOD, "{from} is not in the sample");
-            let error = Manifest::parse(&yaml, "providers/sample.yaml").expect_err(to);
-            assert!(error.message.contains(expected), "{from} → {to}: {error}");
-            assert_eq!(error.line, line, "{from} → {to}: {error}");
-            assert!(error.to_string().starts_with(&format!("providers/sample.yaml:{line}: ")));
-        };
-        check("provider/1", "provider/2", 1, "schema is provider/1");
-        check("id: sample", "id: other", 2, "differ");
-        check("kind: http", "kind: http\ncolour: red", 5, "colour");
-        check("kind: http", "kind: gopher", 4, "gopher");
-        check("grade: B", "grade: Z", 9, "Z");
-        check("{ limit: 4,", "{ limit: 4, size: 1,", 14, "size");
-        check("limit: 4", "limit: 0", 13, "at least one call");
-        check("error: 5", "error: 500", 15, "at most 60");
-        check("timeout_ms: 5000", "timeout_ms: 60000", 16, "timeout_ms");
-        check("api.sample.example", "192.0.2.7", 17, "never an address");
-        check("api.sample.example", "https://api.sample.example", 17, "DNS name");
-        check("api.sample.example", "localhost", 17, "DNS name");
-        check("/v1/ip/{value}", "v1/ip/{value}", 21, "starts with /");
-        check("/v1/ip/{value}", "/v1/../{value}", 21, "relative");
-        check("/v1/ip/{value}", "/v1/ip?q={value}", 21, "parameters go into query");
-        check("/v1/ip/{value}", "/v1/ip/{secret}", 21, "path may not hold");
-        check("/v1/ip/{value}", "/v1/ip/x", 21, "names no {value}");
-        check(r#"x-key: "{secret}""#, r#"x-key: "{value}""#, 22, "header may not hold");
-        check(r#"x-key: "{secret}""#, r#"host: "{secret}""#, 22, "cannot be set");
-        check(r#"x-key: "{secret}""#, "x-key: dummy", 21, "sends none");
-        check("secret: sample\n", "", 21, "the provider has none");
-        check("hashes: [sha256, md5]", "hashes: []", 23, "which hashes");
-        check("types: [ipv4-addr, file]", "types: [ipv4-addr, url, file]", 7, "no request asks for url");
-        check("method: GET", "method: GET\n    form: {}", 22, "GET has no body");
-        check("body.ok = true", "$eval(body.ok)", 31, "$eval may not be used");
-        check("status: [404]\n    outcome: not_found", "outcome: not_found", 29, "neither status nor condition");
-        check("    outcome: found", "    outcome: not_found", 28, "no rule leads to found");
-        check("outcome: not_found", "outcome: error", 30, "an error has a reason");
-        check(r#""verdict": "unknown""#, r#""verdict": $lower(body.v)"#, 35, "$lower is neither");
-        check(r#""verdict": "unknown""#, r#""verdict": ("#, 34, "cannot be read");
-        check("  - { limit: 4", "  - { limit: 4.5", 14, "invalid u32");
-    }
-}
+mod tests;

@@ -101,7 +101,7 @@ fn layer(folder: &str) -> u8 {
     match folder {
         "crates/ioc" => 0,
         "crates/playbook" => 1,
-        "crates/aws" => 2,
+        "crates/aws" | "crates/egress" | "crates/sources" | "crates/targets" => 2,
         _ if folder.starts_with("functions/") => 3,
         _ => 4,
     }

@@ -170,12 +170,9 @@ pub fn node_modules(project: &Project, folder: &str) -> Result<Option<PathBuf>> 
     Ok(Some(modules))
 }
 
+/// Every definition, the examples included; one that cannot be listed is found by the walk.
 fn machines(project: &Project) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(project.path("statemachine")).into_iter().flatten().flatten();
-    let mut machines: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|p| p.to_string_lossy().ends_with(".asl.json")).collect();
-    machines.sort();
-    machines
+    crate::definition::all(project).unwrap_or_default()
 }
 
 fn first_line(error: &anyhow::Error) -> String {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::sources;
-use crate::{diagram, local::logical_id, project::Project};
+use crate::{definition, local::logical_id, playbook_command, project::Project, template};
 
 /// One function in all its places.
 #[derive(Debug, Serialize)]
@@ -60,11 +59,10 @@ impl Walk {
 
 /// Walks from the folders to everything that must know them, and back.
 pub fn walk(project: &Project) -> Result<Walk> {
-    let template =
-        std::fs::read_to_string(project.path("infra/template.yaml")).context("infra/template.yaml cannot be read")?;
+    let template = template::text(project)?;
     let resources = resources(&template);
-    let states = states(&diagram::machine(project)?);
     let mut gaps = vec![];
+    let states = machines(project, &template, &mut gaps)?;
     let mut rows = vec![];
     for function in project.functions()? {
         let row = row(project, &function, &resources, &states);
@@ -159,9 +157,13 @@ fn triggers(sam_id: &str, resources: &BTreeMap<String, String>) -> Vec<String> {
     let attribute = format!("!GetAtt {sam_id}.Arn");
     if let Some(own) = resources.get(sam_id) {
         let events = own.split("      Events:").nth(1).unwrap_or_default();
-        for (word, meaning) in [("Type: SQS", "the intake queue"), ("Type: Schedule", "the clock"), ("Type: S3", "S3")]
-        {
-            if events.contains(word) {
+        for (word, meaning) in [
+            ("Type: SQS", "a queue"),
+            ("Type: Schedule", "the clock"),
+            ("Type: S3", "S3"),
+            ("Type: EventBridgeRule", "events of AWS"),
+        ] {
+            if events.contains(&format!("{word}\n")) {
                 triggers.push(meaning.to_owned());
             }
         }
@@ -181,22 +183,35 @@ fn triggers(sam_id: &str, resources: &BTreeMap<String, String>) -> Vec<String> {
     triggers
 }
 
-/// The states that call each function, by its id in the template.
-fn states(machine: &Value) -> BTreeMap<String, Vec<String>> {
-    fn collect(states: &Value, found: &mut BTreeMap<String, Vec<String>>) {
-        for (name, state) in states.as_object().into_iter().flatten() {
-            let function = state.pointer("/Arguments/FunctionName").and_then(Value::as_str);
-            if let Some(id) = function.and_then(|text| text.strip_prefix("${")?.strip_suffix('}')) {
-                found.entry(id.to_owned()).or_default().push(name.clone());
-            }
-            if let Some(inner) = state.pointer("/ItemProcessor/States") {
-                collect(inner, found);
-            }
+/// The states that call each function, by its id in the template: of every machine that is deployed. What is wrong with a
+/// definition is a gap too.
+fn machines(project: &Project, template: &str, gaps: &mut Vec<String>) -> Result<BTreeMap<String, Vec<String>>> {
+    let template = template::parse(template)?;
+    let mut states: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let deployed = template::machines(&template);
+    let files = definition::all(project)?;
+    for path in &files {
+        let (word, name) = (definition::name_of(path), project.name_of(path));
+        let machine = definition::read(path)?;
+        let known = playbook_command::known(&template, &word);
+        gaps.extend(known.findings(&machine).into_iter().map(|finding| format!("{name}: {finding}")));
+        let is_example = name.contains("/examples/");
+        if !is_example && known.substitutions.is_none() {
+            gaps.push(format!("{name}: infra/template.yaml deploys no such machine"));
+        }
+        for (function, callers) in definition::calls(&machine) {
+            let known = states.entry(function).or_default();
+            known.extend(callers.into_iter().filter(|_| !is_example));
+            known.sort();
+            known.dedup();
         }
     }
-    let mut found = BTreeMap::new();
-    collect(&machine["States"], &mut found);
-    found
+    for machine in deployed {
+        if !files.contains(&project.path(&format!("statemachine/{}{}", machine.word, definition::ENDING))) {
+            gaps.push(format!("{}: statemachine/{}.asl.json is not there", machine.id, machine.word));
+        }
+    }
+    Ok(states)
 }
 
 fn package_name(manifest: &str) -> Option<String> {
@@ -206,8 +221,6 @@ fn package_name(manifest: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -222,11 +235,5 @@ mod tests {
     fn routes_are_found_through_their_integration() {
         let template = "Resources:\n  PageIntegration:\n    Type: AWS::ApiGatewayV2::Integration\n    Uri: !GetAtt ReviewFunction.Arn\n  PageRoute:\n    RouteKey: GET /r/{secret}\n    Target: !Sub integrations/${PageIntegration}\n";
         assert_eq!(triggers("ReviewFunction", &resources(template)), ["GET /r/{secret}"]);
-    }
-
-    #[test]
-    fn states_inside_a_map_count() {
-        let machine = json!({"States": {"M": {"ItemProcessor": {"States": {"Enrich": {"Arguments": {"FunctionName": "${EnrichFunction}"}}}}}}});
-        assert_eq!(states(&machine)["EnrichFunction"], ["Enrich"]);
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     build, config,
     local::{self, Deployment, Emulator, Purpose, SentMail, Stack},
     project::Project,
-    stand_in::{Answers, ServedAs, StandIn, server},
+    stand_in::{Answers, StandIn, dns, server},
     term,
 };
 
@@ -100,19 +100,22 @@ impl World {
 
         let listener = server::listen(0).await.context("no free port for the stand-in")?;
         let address = format!("http://{}", listener.local_addr()?);
+        let names = dns::listen(0).await.context("no free port for the name server's stand-in")?;
+        let name_server = names.local_addr()?.to_string();
+        tokio::spawn(dns::serve(names, Arc::clone(&stand_in)));
         tokio::spawn(server::serve(listener, stand_in));
         let overlay = config::Overlay::read(project, &project.path(POLICY))
             .map_err(|complaint| anyhow::anyhow!("{complaint}"))?;
-        let bundle = config::load(project, Some(&overlay.with_stand_in(&address)))?;
+        let bundle = config::load(project, Some(&overlay.with_stand_in(&address).with_stand_in_dns(&name_server)))?;
 
         term::progress("starting the emulator");
         let emulator = Emulator::start(project, Purpose::Demo).await?;
         term::progress("deploying infra/template.yaml");
         let stack = Stack::deploy(project, &emulator, &Deployment::new(STACK), &bundle).await?;
-        for secret in bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref()) {
-            stack.set_provider_secret(secret, "no-key-is-needed-for-recorded-answers").await?;
-        }
+        stack.set_dummy_secrets(&bundle).await?;
         stack.set_consumer_secret(record::CONSUMER.0, record::CONSUMER.1).await?;
+        // The schedule comes by every five minutes; a demo does not wait for it.
+        stack.invoke("PollFeedsFunction", &serde_json::json!({})).await?;
         Ok(Self { emulator, stack, bundle })
     }
 }
@@ -155,13 +158,12 @@ async fn follow(
 
     let asked = watch.until_asked_or_ended(stack, &execution).await?;
     let question = if asked { Some(question(stack).await?) } else { None };
-    let served = |stand_in: &StandIn| -> Vec<ServedAs> { stand_in.served_as() };
     let link = question.as_ref().map(|(_, link)| link.clone());
 
     let mut waits = question.is_some();
     if let Some((mail, link)) = &question {
         if !options.json {
-            let so_far = record::read(stack, &key, served(stand_in), Some(link.clone()), watch.seconds()).await?;
+            let so_far = record::read(stack, &key, stand_in, Some(link.clone()), watch.seconds()).await?;
             show::question(&so_far, mail, link);
         }
         if let Some(decide) = options.decide {
@@ -181,7 +183,7 @@ async fn follow(
     }
 
     let link = link.filter(|_| waits);
-    let mut record = record::read(stack, &key, served(stand_in), link, watch.seconds()).await?;
+    let mut record = record::read(stack, &key, stand_in, link, watch.seconds()).await?;
     record.receipts_file = keep_receipts(project, stack, &key, &name).await?;
     if options.json {
         term::line(&serde_json::to_string_pretty(&record)?);

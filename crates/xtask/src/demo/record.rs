@@ -16,7 +16,11 @@ use serde_json::Value;
 use crate::{
     extract_command::word,
     local::{SentMail, Stack},
-    stand_in::ServedAs,
+    stand_in::{
+        ServedAs, StandIn,
+        targets::{MispAttribute, Watched},
+        tickets::Issue,
+    },
 };
 
 /// The consumer that the demo reads the block lists as, and its password in the local stack.
@@ -49,6 +53,12 @@ pub struct Record {
     pub plan: Vec<PlanRecord>,
     /// What the served lists hold now, by type.
     pub lists: BTreeMap<&'static str, Vec<String>>,
+    /// What the stand-in's threat database holds now.
+    pub recorded: Vec<MispAttribute>,
+    /// What the stand-in's watchlist holds now.
+    pub watchlist: Vec<Watched>,
+    /// Tickets and messages in the stand-in's systems, by target.
+    pub tickets: BTreeMap<&'static str, Vec<Issue>>,
     /// Every mail that was sent, oldest first.
     pub mails: Vec<MailRecord>,
     /// Required sources that failed.
@@ -181,13 +191,7 @@ fn parse<T: DeserializeOwned>(row: &Value) -> Result<T> {
 }
 
 /// Reads the record back from the stack.
-pub async fn read(
-    stack: &Stack,
-    key: &str,
-    served_as: Vec<ServedAs>,
-    link: Option<String>,
-    seconds: f64,
-) -> Result<Record> {
+pub async fn read(stack: &Stack, key: &str, stand_in: &StandIn, link: Option<String>, seconds: f64) -> Result<Record> {
     let Some(row) = stack.incident_of(key).await? else { bail!("the incident of {key} is gone") };
     let documents = Documents::read(stack, &row).await?;
     let incident = &documents.incident;
@@ -220,7 +224,10 @@ pub async fn read(
         omissions: assessment
             .map(|a| a.omissions.iter().map(|o| format!("{}: {}", o.place, o.reason)).collect())
             .unwrap_or_default(),
-        served_as,
+        recorded: stand_in.misp(),
+        watchlist: stand_in.watchlist(),
+        tickets: stand_in.tickets.all(),
+        served_as: stand_in.served_as(),
         review_link: link,
         receipts_file: None,
         answers_are_recorded: true,
@@ -293,7 +300,7 @@ fn plan(assessment: &Assessment, decision: Option<&Value>) -> Vec<PlanRecord> {
         .map(|row| row["indicators"].as_array().into_iter().flatten().filter_map(Value::as_str).collect());
     let unticked = |entry: &Entry| {
         let is_left_out = approved.as_ref().is_some_and(|keys| !keys.contains(&entry.observable.key().as_str()));
-        is_left_out.then(|| "not ticked".to_owned())
+        (entry.asks() && is_left_out).then(|| "not ticked".to_owned())
     };
 
     let entries = assessment.plan.entries.iter();

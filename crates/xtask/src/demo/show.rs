@@ -71,6 +71,7 @@ pub fn ending(record: &Record, was_asked: bool) {
             }
         }
     }
+    written(record);
     mails(record);
     served_as(record);
     term::line(&format!(
@@ -161,14 +162,46 @@ fn plan(record: &Record) {
         term::line("\nPlan: nothing is to be written");
         return;
     }
-    term::line(&format!("\n{}", term::bold("Plan, if a person approves")));
-    for entry in &record.plan {
+    let (at_once, asked): (Vec<_>, Vec<_>) =
+        record.plan.iter().partition(|entry| entry.act == "record" || entry.act == "detect");
+    if !at_once.is_empty() {
+        term::line(&format!("\n{}", term::bold("Written at once, because it blocks nothing")));
+    }
+    for entry in at_once {
+        let what = format!("{} {} at {}", entry.r#type, shortened(&ioc::defang_text(&entry.value), 72), entry.target);
+        match &entry.refused {
+            Some(reason) => term::line(&format!("  ✗ {} {what}: refused, {}", entry.act, ioc::visible(reason))),
+            None => term::line(&format!("  ● {} {what} until {}", entry.act, minute(&entry.expires_at))),
+        }
+    }
+    if !asked.is_empty() {
+        term::line(&format!("\n{}", term::bold("Plan, if a person approves")));
+    }
+    for entry in asked {
         let value = shortened(&ioc::defang_text(&entry.value), 72);
         let what = format!("{} {} {value} at {}", entry.act, entry.r#type, entry.target);
         match &entry.refused {
             Some(reason) => term::line(&format!("  ✗ {what}: refused, {}", ioc::visible(reason))),
             None if entry.ticked => term::line(&format!("  ☑ {what} until {}", minute(&entry.expires_at))),
             None => term::line(&format!("  ☐ {what} until {}, only if ticked", minute(&entry.expires_at))),
+        }
+    }
+}
+
+/// What is in threat database, watchlist and ticket systems now.
+fn written(record: &Record) {
+    let entries = |count: usize| if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+    term::line(&format!(
+        "{}  {} in the threat database, {} on the watchlist",
+        term::bold("Recorded"),
+        entries(record.recorded.len()),
+        entries(record.watchlist.len())
+    ));
+    for (system, issues) in &record.tickets {
+        for issue in issues {
+            let state = issue.closed.as_deref().map_or_else(|| "open".to_owned(), |how| format!("closed ({how})"));
+            let title = shortened(&ioc::visible(&issue.title), 90);
+            term::line(&format!("  {system:8}  {} {state}: {title}", issue.key));
         }
     }
 }

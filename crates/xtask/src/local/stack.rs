@@ -2,17 +2,24 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use playbook::{bundle::Bundle, canonical, incident::EvidenceRef};
+use playbook::{
+    bundle::Bundle,
+    canonical,
+    incident::{EvidenceRef, Incident},
+};
 use serde_json::{Value, json};
 
 use super::{Emulator, Gateway, Venv, basic, lock};
 use crate::{build::STAGE, process, project::Project};
+
+/// What one call to a function may take.
+const CALL: Duration = Duration::from_mins(1);
 
 /// What is deployed, and how it is called.
 #[derive(Clone, Debug)]
@@ -23,13 +30,20 @@ pub struct Deployment {
     pub account: String,
     /// Parameters of the template beyond `ConfigDigest` and `LocalGateway`.
     pub parameters: BTreeMap<String, String>,
+    /// Machines beside those of the template, by name, with their definitions: copies of the playbook.
+    pub machines: BTreeMap<String, String>,
 }
 
 impl Deployment {
     /// A stack of this name in account 000000000000.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), account: playbook::policy::DEMO_ACCOUNT.to_owned(), parameters: BTreeMap::new() }
+        Self {
+            name: name.to_owned(),
+            account: playbook::policy::DEMO_ACCOUNT.to_owned(),
+            parameters: BTreeMap::new(),
+            machines: BTreeMap::new(),
+        }
     }
 
     /// In another account.
@@ -45,12 +59,21 @@ impl Deployment {
         self.parameters.insert(name.to_owned(), value.to_owned());
         self
     }
+
+    /// With a copy of the playbook, as `cargo xtask playbook copy` adds it to the template.
+    #[must_use]
+    pub fn with_machine(mut self, name: &str, definition: &str) -> Self {
+        self.machines.insert(name.to_owned(), definition.to_owned());
+        self
+    }
 }
 
 /// A deployed stack.
 #[derive(Clone, Debug)]
 pub struct Stack {
     name: String,
+    /// Whose executions are asked for.
+    machine: String,
     gateway: Gateway,
     outputs: BTreeMap<String, String>,
 }
@@ -86,9 +109,16 @@ impl Stack {
         })
         .await??;
         let outputs = outputs(&gateway, &deployment.name).await?;
-        let stack = Self { name: deployment.name.clone(), gateway, outputs };
+        let machine = Incident::MACHINE.to_owned();
+        let stack = Self { name: deployment.name.clone(), machine, gateway, outputs };
         stack.publish(bundle).await?;
         Ok(stack)
+    }
+
+    /// The same stack, asked for the executions of another machine: `enrich-only`, or a copy of the playbook.
+    #[must_use]
+    pub fn with_executions_of(&self, machine: &str) -> Self {
+        Self { machine: machine.to_owned(), ..self.clone() }
     }
 
     /// The stack's name.
@@ -123,9 +153,50 @@ impl Stack {
         Ok(digest)
     }
 
-    /// Sets the secret of a provider.
-    pub async fn set_provider_secret(&self, id: &str, value: &str) -> Result<()> {
-        self.set_secret(&format!("/{}/providers/{id}", self.name), value).await
+    /// Calls a function of the template, such as `SweepFunction`, and returns what it returned.
+    pub async fn invoke(&self, function: &str, input: &Value) -> Result<Value> {
+        let name = self.physical_id(function).await?;
+        let url = format!("{}/2015-03-31/functions/{name}/invocations", self.gateway.url());
+        let scope = format!("{}/20260101/us-east-1/lambda/aws4_request", self.gateway.access_key());
+        let signature = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=local");
+        let asked = self.gateway.http().post(url).timeout(CALL).body(input.to_string());
+        let answer = asked.header("authorization", signature).send().await?;
+        let is_fault = answer.headers().contains_key("x-amz-function-error");
+        let text = answer.text().await?;
+        if is_fault {
+            bail!("{function}: {text}");
+        }
+        serde_json::from_str(&text).with_context(|| format!("{function}: {text}"))
+    }
+
+    /// What CloudFormation called a resource of the template.
+    pub async fn physical_id(&self, logical_id: &str) -> Result<String> {
+        let form = [
+            ("Action", "DescribeStackResource"),
+            ("Version", "2010-05-15"),
+            ("StackName", self.name.as_str()),
+            ("LogicalResourceId", logical_id),
+        ];
+        let xml = self.gateway.query("cloudformation", &form).await?;
+        let id = xml.split("<PhysicalResourceId>").nth(1).and_then(|rest| rest.split('<').next());
+        id.map(str::to_owned).with_context(|| format!("no resource {logical_id}: {xml}"))
+    }
+
+    /// Sets every secret that a manifest names to something: recorded answers ask for a key, not for the right one.
+    pub async fn set_dummy_secrets(&self, bundle: &Bundle) -> Result<()> {
+        let providers = bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref());
+        let targets = bundle.targets.values().filter_map(|target| target.secret.as_deref());
+        let doors = bundle.intake.values().filter_map(|source| Some(source.webhook.as_ref()?.secret.as_str()));
+        let feeds = bundle.intake.values().filter_map(|source| source.feed.as_ref()?.secret.as_deref());
+        for (kind, id) in providers
+            .map(|id| ("providers", id))
+            .chain(targets.map(|id| ("targets", id)))
+            .chain(doors.map(|id| ("alerts", id)))
+            .chain(feeds.map(|id| ("feeds", id)))
+        {
+            self.set_secret(&format!("/{}/{kind}/{id}", self.name), &format!("robot:dummy-key-of-{id}")).await?;
+        }
+        Ok(())
     }
 
     /// Sets the password of a consumer of the block lists.
@@ -194,8 +265,7 @@ impl Stack {
 
     /// Starts an execution by hand.
     pub async fn start(&self, name: &str, input: &Value) -> Result<()> {
-        let machine = self.output("PlaybookArn")?;
-        let input = json!({ "stateMachineArn": machine, "name": name, "input": input.to_string() });
+        let input = json!({ "stateMachineArn": self.machine_arn()?, "name": name, "input": input.to_string() });
         self.states("StartExecution", &input).await.map(|_| ())
     }
 
@@ -210,7 +280,14 @@ impl Stack {
     }
 
     fn execution_arn(&self, name: &str) -> Result<String> {
-        Ok(format!("{}:{name}", self.output("PlaybookArn")?.replacen(":stateMachine:", ":execution:", 1)))
+        Ok(format!("{}:{name}", self.machine_arn()?.replacen(":stateMachine:", ":execution:", 1)))
+    }
+
+    /// Machines are called <stack>-<machine>.
+    fn machine_arn(&self) -> Result<String> {
+        let playbook = self.output("PlaybookArn")?;
+        let stem = playbook.strip_suffix(Incident::MACHINE).context("the playbook's machine is not called so")?;
+        Ok(format!("{stem}{}", self.machine))
     }
 
     /// The entries of a served list, comments and blank lines left out; a list that nobody has written yet is empty.
@@ -282,8 +359,12 @@ fn artifacts(gateway: &Gateway) -> String {
 /// Uploads the code and makes or updates the stack, with the AWS command line as on AWS.
 fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway, digest: &str) -> Result<()> {
     let venv = Venv::local(project)?;
-    let stage = stage(project, &venv)?;
-    let packaged = project.path(".local").join(format!("packaged-{}-{}.yaml", port(gateway), deployment.name));
+    let mut stage = stage(project, &venv)?;
+    let local = project.path(".local");
+    if !deployment.machines.is_empty() {
+        stage = variant(&stage, &local.join(format!("stage-{}-{}", port(gateway), deployment.name)), deployment)?;
+    }
+    let packaged = local.join(format!("packaged-{}-{}.yaml", port(gateway), deployment.name));
     let aws = |words: &[&str]| {
         let mut command = Command::new(venv.program("aws"));
         command.args(words).current_dir(project.root());
@@ -307,6 +388,8 @@ fn deploy_template(project: &Project, deployment: &Deployment, gateway: &Gateway
 
     let mut deploy =
         aws(&["cloudformation", "deploy", "--no-fail-on-empty-changeset", "--stack-name", &deployment.name]);
+    // A template of this size is handed over through a bucket.
+    deploy.args(["--s3-bucket", &artifacts(gateway)]);
     deploy.args(["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--template-file"]).arg(&packaged);
     deploy.arg("--parameter-overrides");
     deploy.arg(format!("ConfigDigest={digest}")).arg(format!("LocalGateway={}", gateway.url()));
@@ -348,6 +431,31 @@ fn stage(project: &Project, venv: &Venv) -> Result<PathBuf> {
         process::output(Command::new(venv.program("python")).args(["-c", ZIP]).args(&to_zip).current_dir(&dist))?;
     }
     Ok(stage)
+}
+
+/// A mirror of its own for a deployment with more machines; the built functions are the same files.
+fn variant(stage: &Path, folder: &Path, deployment: &Deployment) -> Result<PathBuf> {
+    let _ = std::fs::remove_dir_all(folder);
+    for part in ["infra", "statemachine"] {
+        std::fs::create_dir_all(folder.join(part))?;
+        for entry in std::fs::read_dir(stage.join(part))? {
+            let path = entry?.path();
+            if path.is_file() {
+                std::fs::copy(&path, folder.join(part).join(path.file_name().unwrap_or_default()))?;
+            }
+        }
+    }
+    let file = folder.join("infra/template.yaml");
+    let mut template = std::fs::read_to_string(&file)?;
+    for (name, definition) in &deployment.machines {
+        template = crate::template::with_machine(&template, name)?;
+        std::fs::write(folder.join(format!("statemachine/{name}.asl.json")), definition)?;
+    }
+    std::fs::write(
+        file,
+        template.replace("CodeUri: ../dist/", &format!("CodeUri: {}/", stage.join("dist").display())),
+    )?;
+    Ok(folder.to_path_buf())
 }
 
 /// Zips `<function>/bootstrap` for each argument; quickly, because nobody keeps it.

@@ -29,6 +29,11 @@ impl Venv {
         Self::ready(project, "infra/local/requirements-check.txt")
     }
 
+    /// What the test of the TAXII feed needs on top: a server of TAXII 2.1.
+    pub fn medallion(project: &Project) -> Result<Self> {
+        Self::ready(project, "infra/local/requirements-medallion.txt")
+    }
+
     /// A program of the environment.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {

@@ -55,6 +55,12 @@ pub fn observable(provider: Provider, method: &str, path_and_query: &str, body: 
         (Provider::Hashlookup, "GET", ["lookup", "sha1", hex]) => digest(hex, HashAlgorithm::Sha1),
         (Provider::Hashlookup, "GET", ["lookup", "sha256", hex]) => digest(hex, HashAlgorithm::Sha256),
         (Provider::Virustotal, "GET", ["api", "v3", collection, id]) => virustotal(collection, id),
+        (Provider::Otx, "GET", ["api", "v1", "indicators", kind, value, "general"]) => otx(kind, value),
+        (Provider::Urlscan, "GET", ["api", "v1", "search", ""]) => urlscan(field(&pairs(query), "q")),
+        (Provider::Rdap, "GET", ["domain", name]) => parse(ObservableType::DomainName, name),
+        (Provider::Rdap, "GET", ["ip", address]) => {
+            parse(ObservableType::Ipv4Addr, address).or_else(|_| parse(ObservableType::Ipv6Addr, address))
+        }
         _ => Err(Misread::Endpoint),
     }
 }
@@ -69,6 +75,29 @@ fn virustotal(collection: &str, id: &str) -> Result<Observable, Misread> {
             parse(ObservableType::Url, &String::from_utf8_lossy(&url))
         }
         _ => Err(Misread::Endpoint),
+    }
+}
+
+fn otx(kind: &str, value: &str) -> Result<Observable, Misread> {
+    match kind {
+        "IPv4" => parse(ObservableType::Ipv4Addr, value),
+        "IPv6" => parse(ObservableType::Ipv6Addr, value),
+        "domain" | "hostname" => parse(ObservableType::DomainName, value),
+        "url" => parse(ObservableType::Url, value),
+        "file" => parse(ObservableType::File, value),
+        _ => Err(Misread::Endpoint),
+    }
+}
+
+/// One term of the search language: `page.domain:NAME`, `page.ip:"ADDRESS"` or `hash:DIGEST`.
+fn urlscan(term: &str) -> Result<Observable, Misread> {
+    let (field, value) = term.split_once(':').ok_or(Misread::Input)?;
+    let value = value.trim_matches('"');
+    match field {
+        "page.domain" => parse(ObservableType::DomainName, value),
+        "page.ip" => parse(ObservableType::Ipv4Addr, value).or_else(|_| parse(ObservableType::Ipv6Addr, value)),
+        "hash" => digest(value, HashAlgorithm::Sha256),
+        _ => Err(Misread::Input),
     }
 }
 
@@ -142,5 +171,9 @@ mod tests {
         check(Provider::Hashlookup, "GET", "/lookup/sha256/abc", "", Misread::Input);
         check(Provider::Virustotal, "GET", "/api/v3/urls/***", "", Misread::Input);
         check(Provider::Virustotal, "GET", "/api/v3/groups/x", "", Misread::Endpoint);
+        check(Provider::Otx, "GET", "/api/v1/indicators/IPv4/evil.example/general", "", Misread::Input);
+        check(Provider::Otx, "GET", "/api/v1/pulses/x", "", Misread::Endpoint);
+        check(Provider::Urlscan, "GET", "/api/v1/search/?q=evil.example", "", Misread::Input);
+        check(Provider::Rdap, "GET", "/entity/x", "", Misread::Endpoint);
     }
 }

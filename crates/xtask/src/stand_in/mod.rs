@@ -5,12 +5,20 @@
 
 mod abuse_ch;
 mod answers;
+mod context;
 mod decode;
+pub mod dns;
+mod feeds;
 mod others;
 mod provider;
 pub mod server;
+pub mod targets;
+pub mod tickets;
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use ioc::Observable;
 use playbook::{Timestamp, lookup::Answer};
@@ -57,19 +65,23 @@ pub struct StandIn {
     answers: Answers,
     now: fn() -> Timestamp,
     seen: Mutex<Seen>,
+    /// Jira, GitHub and Slack.
+    pub tickets: tickets::Tickets,
+    targets: Mutex<targets::Targets>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     calls: Vec<Call>,
     served_as: Vec<ServedAs>,
+    anew: BTreeMap<(String, String), Canned>,
 }
 
 impl StandIn {
     /// A stand-in with these answers; evidence in them is dated by the clock.
     #[must_use]
     pub fn new(answers: Answers, now: fn() -> Timestamp) -> Self {
-        Self { answers, now, seen: Mutex::default() }
+        Self { answers, now, seen: Mutex::default(), tickets: tickets::Tickets::default(), targets: Mutex::default() }
     }
 
     /// Answers one request. `host` is the provider's real host name, header names in any case.
@@ -82,6 +94,18 @@ impl StandIn {
         headers: &[(String, String)],
         body: &[u8],
     ) -> Reply {
+        if let Some(answer) = self.tickets.answer(host, method, path_and_query, headers, body) {
+            return Reply::Answer(answer);
+        }
+        if let Some(answer) = feeds::answer(host, method, path_and_query, headers) {
+            return Reply::Answer(answer);
+        }
+        if let Some(answer) = context::bootstrap(host, path_and_query) {
+            return Reply::Answer(answer);
+        }
+        if let Some(answer) = self.targets(|targets| targets.answer(host, method, path_and_query, headers, body)) {
+            return Reply::Answer(answer);
+        }
         let Some(provider) = Provider::of_host(host) else {
             return Reply::Answer(text(404, "the stand-in plays no provider of this name"));
         };
@@ -96,6 +120,11 @@ impl StandIn {
         }
     }
 
+    /// From now on a provider answers this about an observable, whatever the file of answers says.
+    pub fn answer_anew(&self, observable: &str, provider: Provider, canned: Canned) {
+        self.seen(|seen| seen.anew.insert((observable.to_owned(), provider.id().to_owned()), canned));
+    }
+
     /// Answers that could not be given as wanted, each once.
     #[must_use]
     pub fn served_as(&self) -> Vec<ServedAs> {
@@ -108,13 +137,35 @@ impl StandIn {
         self.seen(|seen| seen.calls.clone())
     }
 
+    /// MISP's attributes, oldest first.
+    #[must_use]
+    pub fn misp(&self) -> Vec<targets::MispAttribute> {
+        self.targets(|targets| targets.attributes())
+    }
+
+    /// Puts an attribute into MISP that somebody else has made.
+    pub fn put_into_misp(&self, kind: &str, value: &str) {
+        self.targets(|targets| targets.put(kind, value));
+    }
+
+    /// What is on the watchlist, sorted.
+    #[must_use]
+    pub fn watchlist(&self) -> Vec<targets::Watched> {
+        self.targets(|targets| targets.watched())
+    }
+
+    fn targets<T>(&self, look: impl FnOnce(&mut targets::Targets) -> T) -> T {
+        look(&mut self.targets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn play(&self, provider: Provider, observable: &Observable) -> Reply {
         let (id, value) = (provider.id().to_owned(), observable.value().to_owned());
-        let asked = self.answers.get(observable.value(), provider.id());
+        let anew = self.seen(|seen| seen.anew.get(&(value.clone(), id.clone())).copied());
+        let asked = anew.unwrap_or_else(|| self.answers.get(observable.value(), provider.id()));
         let served = if provider.can_say(asked, observable.kind()) { asked } else { Canned::NotFound };
         self.seen(|seen| {
             seen.calls.push(Call { provider: id.clone(), observable: value.clone() });
@@ -142,10 +193,13 @@ fn opinion(provider: Provider, observable: &Observable, canned: Canned, now: Tim
         Provider::Abuseipdb => others::abuseipdb(observable, canned, now),
         Provider::Hashlookup => others::hashlookup(observable, canned),
         Provider::Virustotal => others::virustotal(observable, canned, now),
+        Provider::Otx => context::otx(observable, canned, now),
+        Provider::Urlscan => context::urlscan(observable, canned, now),
+        Provider::Rdap => context::rdap(observable, canned, now),
     };
-    // Only these two say with a status that they do not know.
+    // Only these say with a status that they do not know.
     let is_absent = !matches!(canned, Canned::Malicious | Canned::Suspicious | Canned::Benign);
-    let says_404 = matches!(provider, Provider::Hashlookup | Provider::Virustotal);
+    let says_404 = matches!(provider, Provider::Hashlookup | Provider::Virustotal | Provider::Rdap);
     document(if is_absent && says_404 { 404 } else { 200 }, &body)
 }
 
@@ -203,6 +257,9 @@ fn bad_input(provider: Provider, path_and_query: &str) -> Answer {
             document(422, &json!({ "errors": [{ "detail": detail, "status": 422, "source": source }] }))
         }
         Provider::Hashlookup => document(400, &json!({ "message": "value incorrect, expecting a hash" })),
+        Provider::Otx => document(400, &json!({ "detail": "invalid indicator" })),
+        Provider::Urlscan => document(400, &json!({ "message": "Query error", "status": 400 })),
+        Provider::Rdap => document(400, &json!({ "errorCode": 400, "title": "Bad Request" })),
         Provider::Virustotal => {
             document(400, &json!({ "error": { "code": "InvalidArgumentError", "message": "invalid argument" } }))
         }

@@ -19,12 +19,27 @@ pub enum Provider {
     Hashlookup,
     /// VirusTotal.
     Virustotal,
+    /// `AlienVault` OTX.
+    Otx,
+    /// urlscan.io's search.
+    Urlscan,
+    /// The registry that IANA's bootstrap files name for everything that is reserved for documentation.
+    Rdap,
 }
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Urlhaus, Self::Threatfox, Self::Malwarebazaar, Self::Abuseipdb, Self::Hashlookup, Self::Virustotal];
+    pub const ALL: [Self; 9] = [
+        Self::Urlhaus,
+        Self::Threatfox,
+        Self::Malwarebazaar,
+        Self::Abuseipdb,
+        Self::Hashlookup,
+        Self::Virustotal,
+        Self::Otx,
+        Self::Urlscan,
+        Self::Rdap,
+    ];
 
     /// Its id, as in `playbook/providers/<id>.yaml`.
     #[must_use]
@@ -36,6 +51,9 @@ impl Provider {
             Self::Abuseipdb => "abuseipdb",
             Self::Hashlookup => "hashlookup",
             Self::Virustotal => "virustotal",
+            Self::Otx => "otx",
+            Self::Urlscan => "urlscan",
+            Self::Rdap => "rdap",
         }
     }
 
@@ -49,6 +67,9 @@ impl Provider {
             Self::Abuseipdb => "api.abuseipdb.com",
             Self::Hashlookup => "hashlookup.circl.lu",
             Self::Virustotal => "www.virustotal.com",
+            Self::Otx => "otx.alienvault.com",
+            Self::Urlscan => "urlscan.io",
+            Self::Rdap => "rdap.registry.example",
         }
     }
 
@@ -65,8 +86,10 @@ impl Provider {
         match self {
             Self::Urlhaus | Self::Threatfox | Self::Malwarebazaar => Some("auth-key"),
             Self::Abuseipdb => Some("key"),
-            Self::Hashlookup => None,
+            Self::Hashlookup | Self::Rdap => None,
             Self::Virustotal => Some("x-apikey"),
+            Self::Otx => Some("x-otx-api-key"),
+            Self::Urlscan => Some("api-key"),
         }
     }
 
@@ -74,7 +97,9 @@ impl Provider {
     #[must_use]
     pub fn can_say(self, canned: Canned, kind: ObservableType) -> bool {
         match (self, canned) {
-            (Self::Urlhaus | Self::Threatfox | Self::Malwarebazaar, Canned::Benign)
+            (Self::Urlhaus | Self::Threatfox | Self::Malwarebazaar | Self::Otx, Canned::Benign)
+            // Sources of context have no opinion: benign means only that they know it.
+            | (Self::Urlscan | Self::Rdap, Canned::Malicious | Canned::Suspicious)
             | (Self::Malwarebazaar | Self::Hashlookup, Canned::Suspicious) => false,
             // No engine calls a file harmless.
             (Self::Virustotal, Canned::Benign) => kind != ObservableType::File,

@@ -36,7 +36,11 @@ pub async fn serve(listener: TcpListener, stand_in: Arc<StandIn>) -> std::io::Re
 }
 
 async fn report(State(stand_in): State<Arc<StandIn>>) -> Response {
-    Json(json!({ "served_as": stand_in.served_as(), "calls": stand_in.calls() })).into_response()
+    let report = json!({
+        "served_as": stand_in.served_as(), "calls": stand_in.calls(), "tickets": stand_in.tickets.all(),
+        "misp": stand_in.misp(), "watchlist": stand_in.watchlist(),
+    });
+    Json(report).into_response()
 }
 
 async fn play(State(stand_in): State<Arc<StandIn>>, request: Request) -> Response {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ioc::{Hashes, ObservableType};
-use playbook::lookup::{interpret, prepare};
+use playbook::lookup::{Request, interpret, prepare, prepare_at};
 use playbook::manifest::Manifest;
 use playbook::outcome::{Judgement, Outcome, Status};
 use playbook::ports::Secret;
@@ -37,12 +37,21 @@ fn sample(kind: ObservableType) -> Observable {
 }
 
 fn ask(stand_in: &StandIn, manifest: &Manifest, observable: &Observable) -> Option<Outcome> {
-    let request = prepare(manifest, observable, Some(&Secret::new("dummy-key"))).unwrap();
+    let request = request(manifest, observable);
     let host = request.url.host_str().unwrap();
     match stand_in.answer(host, request.method.as_str(), request.path_and_query(), &request.headers, &request.body) {
         Reply::Answer(answer) => Some(interpret(manifest, observable, Ok(&answer), now())),
         Reply::Hang => None,
     }
+}
+
+/// The request, at the host that a bootstrap file names where no manifest can.
+fn request(manifest: &Manifest, observable: &Observable) -> Request {
+    if manifest.hosts_from.is_some() {
+        let base = format!("https://{}/", Provider::Rdap.host()).parse().unwrap();
+        return prepare_at(manifest, observable, &base).unwrap();
+    }
+    prepare(manifest, observable, Some(&Secret::new("dummy-key"))).unwrap()
 }
 
 fn with(canned: &str) -> StandIn {
@@ -55,7 +64,7 @@ fn every_canned_answer_becomes_the_outcome_it_stands_for() {
         [("malicious", Judgement::Malicious), ("suspicious", Judgement::Suspicious), ("benign", Judgement::Benign)];
     for provider in Provider::ALL {
         let manifest = manifest(provider);
-        assert_eq!(manifest.host, provider.host());
+        assert!(manifest.hosts_from.is_some() || manifest.host == provider.host());
         for kind in manifest.types.clone() {
             let observable = sample(kind);
             let get = |canned: &str| {
@@ -74,6 +83,8 @@ fn every_canned_answer_becomes_the_outcome_it_stands_for() {
                 let got = (outcome.outcome, outcome.opinion.as_ref().map(|opinion| opinion.verdict));
                 let at = format!("{} {kind} {word}: {outcome:?}", manifest.id);
                 if provider.can_say(canned, kind) {
+                    // Sources of context know it, and have no opinion.
+                    let verdict = if manifest.opines { verdict } else { Judgement::Unknown };
                     assert_eq!(got, (Status::Found, Some(verdict)), "{at}");
                     assert_eq!(served_as, [], "{at}");
                     let seen = outcome.opinion.unwrap().last_seen.map_or(0, |seen| now().ms_since(seen));
@@ -104,9 +115,9 @@ fn without_a_key_the_provider_refuses() {
     for provider in Provider::ALL {
         let manifest = manifest(provider);
         let observable = sample(manifest.types[0]);
-        let mut request = prepare(&manifest, &observable, Some(&Secret::new("dummy-key"))).unwrap();
+        let mut request = request(&manifest, &observable);
         request.headers.retain(|(name, _)| Some(name.as_str()) != provider.key_header());
-        let stand_in = with("malicious");
+        let stand_in = with(if manifest.opines { "malicious" } else { "benign" });
         let (method, path) = (request.method.as_str(), request.path_and_query());
         let reply = stand_in.answer(provider.host(), method, path, &request.headers, &request.body);
         let Reply::Answer(answer) = reply else { panic!("{} hangs", manifest.id) };

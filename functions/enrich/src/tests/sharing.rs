@@ -94,7 +94,7 @@ async fn a_hundred_incidents_at_once_ask_every_provider_once() {
     let started = Instant::now();
     let outputs = join_all(incidents.iter().map(|id| desk.run(id))).await;
     for (id, output) in incidents.iter().zip(outputs) {
-        assert_eq!(output, Ok(Output { pending: 0, degraded: 0 }));
+        assert_eq!(output, Ok((0, 0)));
         let document = desk.enrichment(id).await;
         assert!(document.observables.iter().all(|enriched| enriched.outcomes.len() == 12));
     }
@@ -116,7 +116,7 @@ async fn different_incidents_that_start_at_different_moments_still_share() {
             desk.run(id).await
         }
     });
-    assert!(join_all(staggered).await.iter().all(|output| *output == Ok(Output { pending: 0, degraded: 0 })));
+    assert!(join_all(staggered).await.iter().all(|output| *output == Ok((0, 0))));
     assert_eq!(desk.egress.calls.borrow().len(), 50);
 }
 
@@ -140,7 +140,7 @@ async fn four_a_minute_is_one_call_every_fifteen_seconds_however_many_ask() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_slot_is_rate_limited_at_once_for_everybody_who_waits() {
+async fn what_has_no_slot_is_put_off_at_once_for_everybody_who_waits() {
     let desk =
         Desk::new(vec![provider("vt", "limits: [{ limit: 4, window_seconds: 60, scope: key }]"), provider("a", "")])
             .await;
@@ -148,13 +148,13 @@ async fn what_has_no_slot_is_rate_limited_at_once_for_everybody_who_waits() {
     let started = Instant::now();
     let outputs = join_all(incidents.iter().map(|id| desk.run(id))).await;
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    assert!(outputs.iter().all(|output| *output == Ok(Output { pending: 0, degraded: 24 })), "{outputs:?}");
+    assert!(outputs.iter().all(|output| *output == Ok((24, 24))), "{outputs:?}");
     assert_eq!((desk.egress.calls("vt"), desk.egress.calls("a")), (1, 25));
     // It is not remembered: fifteen seconds later one more has a slot.
     sleep(Duration::from_secs(15)).await;
     let told = desk.told("later", &addresses(25)).await;
     assert_eq!(told.iter().filter(|text| text.ends_with("vt found")).count(), 1, "{told:?}");
-    assert_eq!(told.iter().filter(|text| text.ends_with("vt rate_limited(quota)")).count(), 23, "{told:?}");
+    assert_eq!(told.iter().filter(|text| text.ends_with("vt pending(quota)")).count(), 23, "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +166,7 @@ async fn many_different_incidents_at_once_agree_on_a_quota() {
     .await;
     let started = Instant::now();
     let outputs = join_all(incidents.iter().map(|id| desk.run(id))).await;
-    assert!(outputs.iter().all(|output| *output == Ok(Output { pending: 0, degraded: 0 })), "{outputs:?}");
+    assert!(outputs.iter().all(|output| *output == Ok((0, 0))), "{outputs:?}");
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert!(desk.quotas.0.writes.get() < 800, "{} writes", desk.quotas.0.writes.get());
 }
@@ -189,9 +189,9 @@ async fn a_provider_that_says_429_is_left_alone_for_as_long_as_it_asks() {
     let told = desk.told("one", &addresses(10)).await;
     assert_eq!(desk.egress.calls("a"), 2, "those already on their way");
     assert_eq!(told.iter().filter(|text| *text == "a rate_limited(http_429)").count(), 2, "{told:?}");
-    assert_eq!(told.iter().filter(|text| *text == "a rate_limited(retry_after)").count(), 8, "{told:?}");
+    assert_eq!(told.iter().filter(|text| *text == "a pending(retry_after)").count(), 8, "{told:?}");
     desk.egress.set("a", FOUND);
-    assert!(desk.told("two", &addresses(10)).await.iter().all(|text| text == "a rate_limited(retry_after)"));
+    assert!(desk.told("two", &addresses(10)).await.iter().all(|text| text == "a pending(retry_after)"));
     assert_eq!(desk.egress.calls("a"), 2);
     sleep(Duration::from_secs(61)).await;
     assert!(desk.told("three", &addresses(10)).await.iter().all(|text| text == "a found"));
@@ -209,7 +209,7 @@ async fn a_later_run_asks_again_where_a_source_has_failed() {
     let _done = desk.rows.commit(&[second]).await.unwrap();
     sleep(Duration::from_secs(20)).await;
     let input = Input { incident_id: id.clone(), run: 2, offset: 0, count: 50 };
-    assert_eq!(desk.run_as(input, REMAINING).await, Ok(Output { pending: 0, degraded: 0 }));
+    assert_eq!(desk.run_as(input, REMAINING).await, Ok((0, 0)));
     let told: Vec<String> =
         desk.enrichment_of(&id, 2).await.observables.iter().map(|enriched| tell(&enriched.outcomes)).collect();
     assert_eq!(told, ["a found, b found cached", "a found, b found cached"]);
@@ -246,7 +246,7 @@ async fn who_waits_to_the_end_says_so_and_does_not_call() {
     let lease = Lease { owner: "slow".to_owned(), until: desk.clock.now().plus_minutes(5), left: vec![] };
     assert_eq!(desk.verdicts.take(&key, &lease, desk.clock.now()).await, Ok(Taken::First));
     let id = desk.admit("one", &addresses(1)).await;
-    assert_eq!(desk.run(&id).await, Ok(Output { pending: 1, degraded: 1 }));
+    assert_eq!(desk.run(&id).await, Ok((1, 1)));
     assert_eq!(tell(&desk.enrichment(&id).await.observables[0].outcomes), "a pending(asked_elsewhere)");
     assert_eq!(desk.egress.calls.borrow().len(), 0);
 }
@@ -258,7 +258,7 @@ async fn an_invocation_recognises_its_own_lease() {
     let key = addresses(1)[0].observable.key();
     let lease = Lease { owner: format!("{id}-r1-0"), until: desk.clock.now().plus_minutes(5), left: vec![] };
     assert_eq!(desk.verdicts.take(&key, &lease, desk.clock.now()).await, Ok(Taken::First));
-    assert_eq!(desk.run(&id).await, Ok(Output { pending: 0, degraded: 0 }));
+    assert_eq!(desk.run(&id).await, Ok((0, 0)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,7 +271,7 @@ async fn who_takes_a_lease_after_somebody_reads_the_cache_again() {
         desk.run(&id).await
     };
     let (first, second) = futures::future::join(desk.run(&id), again).await;
-    assert_eq!((first, second), (Ok(Output { pending: 0, degraded: 0 }), Ok(Output { pending: 0, degraded: 0 })));
+    assert_eq!((first, second), (Ok((0, 0)), Ok((0, 0))));
     assert_eq!(desk.egress.calls("a"), 1);
 }
 
@@ -288,6 +288,7 @@ async fn older_answers_never_replace_newer_ones() {
         expires_at: Timestamp::from_millis(0).plus_minutes(99),
         manifest_digest: String::new(),
         cached: false,
+        task: None,
     };
     for minutes in [5, 3, 7, 6] {
         cache.save("k", &[outcome(minutes)]).await.unwrap();
@@ -309,7 +310,7 @@ async fn without_the_cache_nobody_is_asked_and_the_machine_tries_again() {
     }
     assert_eq!(desk.egress.calls.borrow().len(), 0);
     desk.verdicts.1.set(Down::Nothing);
-    assert_eq!(desk.run(&id).await, Ok(Output { pending: 0, degraded: 0 }));
+    assert_eq!(desk.run(&id).await, Ok((0, 0)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,5 +336,5 @@ async fn an_answer_that_cannot_be_cached_is_still_an_answer() {
         desk.verdicts.1.set(Down::Everything);
     };
     let (output, ()) = futures::future::join(desk.run(&id), fails).await;
-    assert_eq!(output, Ok(Output { pending: 0, degraded: 0 }));
+    assert_eq!(output, Ok((0, 0)));
 }

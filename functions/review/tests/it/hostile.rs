@@ -3,7 +3,16 @@
 use std::collections::BTreeSet;
 
 use ioc::{Observable, ObservableType};
-use playbook::{assessment::Assessment, brief::sample, decision::Question};
+use playbook::{
+    assessment::Assessment,
+    brief::sample,
+    decision::{Decision, Question, Round},
+    incident::Run,
+    plan::Entry,
+    rows::Write,
+    ticket::Ticket,
+};
+use serde_json::json;
 
 use crate::world::{Answer, Browser, ORIGIN, Team};
 
@@ -81,8 +90,37 @@ fn poisoned(payload: &str) -> Assessment {
     for entry in &mut assessment.plan.entries {
         entry.target.clone_from(&text);
     }
+    for related in &mut assessment.related {
+        related.observables = vec![text.clone(), format!("url#{text}")];
+    }
+    let recorded = Entry { act: "record".to_owned(), ticked: false, ..assessment.plan.entries[0].clone() };
     assessment.plan.entries[2].refused = Some(text);
+    assessment.plan.entries.push(recorded);
     assessment
+}
+
+/// What others have left on the record: a ticket, a refusal, a round before, a decision of an earlier run.
+async fn poison_the_record(team: &Team, payload: &str) {
+    let id = &team.assessment.incident_id;
+    let ticket = json!({
+        "schema": "ticket/1", "target": payload, "owner": "", "claimed_at": sample::ASSESSED_AT,
+        "external_id": payload, "permalink": format!("https://evil.example/{payload}"),
+    });
+    let recorded = team.assessment.plan.at_once().next().unwrap();
+    let refused = json!([{"observable": recorded.observable.key(), "target": recorded.target, "reason": payload}]);
+    let earlier = Round { round: 0, asked: vec![payload.to_owned()], ..team.round().await };
+    let decided = json!({
+        "schema": "decision/1", "choice": "rejected", "by": payload, "authenticated_by": "mailbox",
+        "at": sample::ASSESSED_AT, "reason": payload, "shown_digest": "", "plan_digest": "", "indicators": [],
+    });
+    for write in [
+        Write::put(Ticket::key(id, "jira"), &ticket),
+        Write::set(Run::key(id, 1), &json!({"refused": refused})),
+        Write::put(Round::key(id, 1, 0), &earlier),
+        Write::put(Decision::key(id, 0, 1), &decided),
+    ] {
+        team.change(write.unwrap()).await;
+    }
 }
 
 /// Tags with their attributes' names: what a page is made of, whatever it says.
@@ -115,10 +153,13 @@ fn check_links(answer: &Answer) {
 
 #[tokio::test]
 async fn no_text_from_outside_becomes_a_tag_or_a_link() {
-    let plain = shape(&Browser::of(&Team::asking(poisoned("plain"), Question::ApprovePlan).await, 1).open().await);
+    let team = Team::asking(poisoned("plain"), Question::ApprovePlan).await;
+    poison_the_record(&team, "plain").await;
+    let plain = shape(&Browser::of(&team, 1).open().await);
     assert!(!plain.iter().any(|tag| tag.starts_with("script") || tag.contains("\"on")));
     for payload in PAYLOADS {
         let team = Team::asking(poisoned(payload), Question::ApprovePlan).await;
+        poison_the_record(&team, payload).await;
         let mut browser = Browser::of(&team, 1);
         let page = browser.open().await;
         check_links(&page);

@@ -3,13 +3,15 @@
 use http::StatusCode;
 use playbook::{
     brief::{sample, sample::APPROVER},
-    decision::{Choice, DECIDED, Question},
-    incident::Incident,
+    decision::{Choice, DECIDED, Link, Question, Round},
+    incident::{Incident, Run},
+    ledger::LedgerEntry,
     rows::{Condition, Write},
+    ticket::Ticket,
 };
 use serde_json::json;
 
-use crate::world::{Browser, ORIGIN, Team, secret, with};
+use crate::world::{Answer, Browser, ORIGIN, Team, secret, with};
 
 async fn with_code(team: &Team, link: u8) -> (Browser<'_>, String) {
     let address = if link == 1 { APPROVER } else { sample::OTHER_APPROVER };
@@ -17,6 +19,63 @@ async fn with_code(team: &Team, link: u8) -> (Browser<'_>, String) {
     assert_eq!(browser.ask(address).await.status, StatusCode::OK);
     let code = team.newest_code();
     (browser, code)
+}
+
+/// Keeps the page where the setting says, to be looked at in a browser.
+fn save(page: &Answer, setting: &str) {
+    if let Some(file) = std::env::var_os(setting) {
+        let style = format!("<style>{}</style>", include_str!("../../templates/page.css"));
+        std::fs::write(file, page.html.replace("</head>", &format!("{style}</head>"))).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_what_happened_before_anybody_opened_it() {
+    let (assessment, second, around) = sample::busy().unwrap();
+    let team = Team::asking(assessment, Question::ApprovePlan).await;
+    let id = team.assessment.incident_id.clone();
+    for ticket in &around.tickets {
+        team.change(Write::put(Ticket::key(&id, &ticket.target), ticket).unwrap()).await;
+    }
+    for written in &around.written {
+        let (entry, key) = (&written.entry, LedgerEntry::key(&written.entry.target, &written.entry.observable));
+        if let Some(ledger) = &written.ledger {
+            team.change(Write::put(key, ledger).unwrap()).await;
+        }
+        if let Some(reason) = &written.refused {
+            let refused = json!([{"observable": entry.observable.key(), "target": entry.target, "reason": reason}]);
+            team.change(Write::set(Run::key(&id, 1), &json!({"refused": refused})).unwrap()).await;
+        }
+    }
+    let asked = vec![APPROVER.to_owned()];
+    team.change(Write::put(Round::key(&id, 1, 2), &Round { asked, ..second.clone() }).unwrap()).await;
+    team.change(Write::set(Link::key(&secret(1).digest()), &json!({"round": 2})).unwrap()).await;
+    team.clock.advance_minutes(60);
+    let mut browser = Browser::of(&team, 1);
+    let page = browser.open().await;
+    save(&page, "BUSY_PAGE_HTML");
+    let text = page.text();
+    for part in [
+        "You are asked because nobody answered:",
+        "level 1: ana[@]soc[.]example, ben[@]soc[.]example were asked at 2026-11-24 05:00 UTC and did not answer by 06:00 UTC",
+        "already recorded in misp until 2026-12-08 05:00 UTC",
+        "not on the watchlist of splunk: the target answered 500",
+        "already blocked on waf until 2026-11-24 17:00 UTC unless you reject",
+        "keep blocking on waf for 14 days, until 2026-12-08 05:00 UTC",
+        "jira IOC-17, hxxps://jira[.]corp[.]example/browse/IOC-17",
+        "nothing more is enforced, what was blocked at once runs to its own expiry at 2026-11-24 17:00 UTC, nobody else \
+         is asked, and the ticket stays open.",
+    ] {
+        assert!(text.contains(part), "the page does not say {part:?}: {text}");
+    }
+    // What is written without asking is not there to be ticked: one box for the link, one for the contradiction.
+    let boxes = page.html.matches("type=\"checkbox\"").count();
+    assert_eq!(boxes, 2);
+
+    team.clock.advance_minutes(61);
+    let over = browser.open().await.text();
+    assert!(over.contains("Nothing more was enforced; what was blocked at once runs to its own expiry at"), "{over}");
+    assert!(over.contains("the incident stays undecided, and its ticket stays open"), "{over}");
 }
 
 #[tokio::test]
@@ -40,14 +99,15 @@ async fn the_page_says_what_a_person_needs_to_know() {
         "hxxps://threatfox[.]example/lookup/4711",
         "encrypted, not opened",
         "nothing is enforced, and the next level is asked",
+        "2 related incidents:",
+        "shares hxxps://evil[.]example/login?next=invoice (weight 3.4), 3 days ago",
+        "persistent: in 4 incidents on 3 days since 2026-11-20 09:30 UTC",
+        "isolated: in no other incident",
         team.assessment.incident_id.as_str(),
     ] {
         assert!(text.contains(part), "the page does not say {part:?}");
     }
-    if let Some(file) = std::env::var_os("PAGE_HTML") {
-        let style = format!("<style>{}</style>", include_str!("../../templates/page.css"));
-        std::fs::write(file, page.html.replace("</head>", &format!("{style}</head>"))).unwrap();
-    }
+    save(&page, "PAGE_HTML");
     assert_eq!(page.header("cache-control"), "no-store");
     assert_eq!(page.header("referrer-policy"), "same-origin");
     assert!(page.header("content-security-policy").starts_with("default-src 'none'"));

@@ -88,8 +88,8 @@ impl Rows for Ports<'_> {
 }
 
 impl Machines for Ports<'_> {
-    async fn start(&self, name: &str, input: &str) -> Result<Started, Fault> {
-        self.0.machines.start(name, input).await
+    async fn start(&self, machine: &str, name: &str, input: &str) -> Result<Started, Fault> {
+        self.0.machines.start(machine, name, input).await
     }
 
     async fn wake(&self, task_token: &str) -> Result<Woken, Fault> {
@@ -97,8 +97,8 @@ impl Machines for Ports<'_> {
         self.0.machines.wake(task_token).await
     }
 
-    async fn is_running(&self, name: &str) -> Result<Option<bool>, Fault> {
-        self.0.machines.is_running(name).await
+    async fn is_running(&self, machine: &str, name: &str) -> Result<Option<bool>, Fault> {
+        self.0.machines.is_running(machine, name).await
     }
 }
 

@@ -1,0 +1,129 @@
+//! What must hold of a source's manifest before anything of it is taken; every complaint names its line.
+
+use super::{IntakeSource, feed};
+use crate::{manifest::ManifestError, mapping::Expression};
+
+/// The longest name that people give a source, in characters.
+const NAME_MAX_CHARS: usize = 80;
+
+impl IntakeSource {
+    /// Reads and checks a manifest; unknown keys are errors. `file` names it in messages, and its stem must be the id.
+    pub fn parse(yaml: &str, file: &str) -> Result<Self, ManifestError> {
+        let complain = |line: u64, message: String| ManifestError { file: file.to_owned(), line, message };
+        let source: Self = serde_saphyr::from_str(yaml).map_err(|error| {
+            let line = error.location().map_or(1, |location| location.line());
+            // The reader repeats the place, and an excerpt of the file: the first words say it all.
+            let whole = error.without_snippet().to_string();
+            let message = whole.split(" at line ").next().and_then(|text| text.lines().next()).unwrap_or_default();
+            complain(line, message.to_owned())
+        })?;
+        let stem = file.rsplit(['/', '\\']).next().unwrap_or_default().split('.').next().unwrap_or_default();
+        let mut faults = source.faults();
+        if !stem.is_empty() && stem != source.id {
+            faults.push(format!("id: it is {:?}, but the file is called {stem}.yaml", source.id));
+        }
+        match faults.first() {
+            None => Ok(source),
+            Some(fault) => Err(complain(line_of(yaml, fault), fault.clone())),
+        }
+    }
+
+    /// Everything that is wrong with the manifest, a sentence each, beginning with the key that it is about.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = vec![];
+        let mut complain = |is_wrong: bool, message: &str| {
+            if is_wrong {
+                faults.push(message.to_owned());
+            }
+        };
+        complain(self.schema != Self::SCHEMA, "schema: this version reads \"intake-source/1\"");
+        complain(!is_word(&self.id), "id: lower-case letters, digits and hyphens, at most 40");
+        complain(is_blank(&self.name), "name: 1 to 80 characters");
+        complain(!is_word(&self.tenant), "tenant: lower-case letters, digits and hyphens, at most 40");
+        complain(
+            self.terms.as_ref().is_some_and(|terms| terms.note.trim().is_empty()),
+            "terms.note: what they ask for",
+        );
+        let doors =
+            [self.webhook.is_some(), self.event.is_some(), self.feed.is_some()].into_iter().filter(|there| *there);
+        complain(doors.count() != 1, "schema: there is exactly one of webhook, event and feed");
+        if let Some(webhook) = &self.webhook {
+            complain(
+                !is_word(&webhook.secret),
+                "webhook.secret: the id of a secret, of lower-case letters, digits and hyphens, never the secret itself",
+            );
+        }
+        if let Some(event) = &self.event {
+            complain(is_blank(&event.source), "event.source: the source of the event, such as aws.guardduty");
+            complain(is_blank(&event.detail_type), "event.detail_type: the detail-type of the event");
+        }
+        faults.extend(feed::faults(self).into_iter().map(|fault| format!("feed.{fault}")));
+        if let Err(error) = Expression::compile(&self.mapping) {
+            faults.push(format!("mapping: {error}"));
+        }
+        faults
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty() || text.chars().count() > NAME_MAX_CHARS || text.chars().any(char::is_control)
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=40).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// The line of the key that a fault begins with; each name is looked for below the one before, as far as they are found.
+fn line_of(yaml: &str, fault: &str) -> u64 {
+    let path = fault.split(':').next().unwrap_or_default();
+    let mut found = 1;
+    let mut lines = (1_u64..).zip(yaml.lines());
+    for key in path.split('.') {
+        let is_it = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
+        match lines.find(|(_, line)| is_it(line)) {
+            Some((number, _)) => found = number,
+            None => break,
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "schema: intake-source/1\nid: siem\nname: SIEM\nwebhook:\n  auth: hmac\n  secret: siem\nmapping: body\n";
+
+    fn check(from: &str, to: &str, line: u64, expected: &str) {
+        assert!(GOOD.contains(from), "{from}");
+        let error = IntakeSource::parse(&GOOD.replacen(from, to, 1), "playbook/intake/siem.yaml").unwrap_err();
+        assert_eq!((error.line, error.message.contains(expected)), (line, true), "{to}: {error}");
+    }
+
+    #[test]
+    fn a_good_manifest_is_read() {
+        let source = IntakeSource::parse(GOOD, "playbook/intake/siem.yaml").unwrap();
+        assert_eq!((source.tenant.as_str(), source.off_reason()), ("default", None));
+    }
+
+    #[test]
+    fn a_wrong_manifest_is_refused_with_its_line() {
+        check("intake-source/1", "intake-source/2", 1, "this version reads");
+        check("id: siem", "id: other", 2, "the file is called siem.yaml");
+        check("id: siem", "id: ../x", 2, "lower-case letters");
+        check("name: SIEM", "name: \"\"", 3, "1 to 80");
+        check("name: SIEM", "name: SIEM\ntenant: A B", 4, "tenant");
+        check("name: SIEM", "surprise: 1\nname: SIEM", 3, "surprise");
+        check("  secret: siem", "  secret: S3cr3t!", 6, "never the secret itself");
+        check("auth: hmac", "auth: none", 5, "none");
+        check("mapping: body", "mapping: body.$eval(x)", 7, "$eval may not be used");
+        check("mapping: body", "event: {source: aws.x, detail_type: y}\nmapping: body", 1, "exactly one");
+        let event = "event:\n  source: \"\"\n  detail_type: x\n";
+        check("webhook:\n  auth: hmac\n  secret: siem\n", event, 5, "such as aws.guardduty");
+        check("webhook:\n  auth: hmac\n  secret: siem\n", "", 1, "exactly one");
+    }
+}

@@ -1,0 +1,154 @@
+//! The mails as people get them. Snapshots show the text part; the HTML part is checked to say the same.
+
+use super::*;
+use crate::{
+    brief::sample,
+    decision::{Choice, Question},
+};
+
+fn decision(reason: &str) -> Decision {
+    Decision {
+        schema: Decision::SCHEMA.to_owned(),
+        choice: Choice::Approved,
+        last: false,
+        by: sample::APPROVER.to_owned(),
+        authenticated_by: "mailbox".to_owned(),
+        at: Timestamp::from_millis(1_800_000_000_000),
+        from: String::new(),
+        reason: reason.to_owned(),
+        shown_digest: String::new(),
+        plan_digest: String::new(),
+        indicators: vec![
+            "url#https://evil.example/login?next=invoice".to_owned(),
+            "url#https://gone.example/".to_owned(),
+        ],
+    }
+}
+
+fn check_dead(mail: &Mail) {
+    for part in [&mail.text, &mail.html, &mail.subject] {
+        for live in ["https://", "http://", "evil.example", "gone.example", "@soc", "\u{202e}"] {
+            assert!(!part.contains(live), "{live:?} is live in {part}");
+        }
+    }
+    assert!(!mail.html.contains("href") && !mail.html.contains("<script"));
+}
+
+#[test]
+fn everybody_is_told_what_was_decided_by_whom_and_why() {
+    let assessment = sample::assessment().unwrap();
+    let hostile = "see https://evil.example <script>alert(1)</script> \u{202e}";
+    let mail = decided("ben@soc.example", &assessment, &decision(hostile), "1 entry was written").unwrap();
+    check_dead(&mail);
+    for part in ["approved by ana[@]soc[.]example at 2027-01-15 08:00 UTC", "1 entry was written", "gone[.]example"] {
+        assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
+    }
+    assert_eq!(mail.thread, thread(assessment.incident_id.as_str()));
+}
+
+#[test]
+fn a_subject_is_one_short_line_whatever_the_indicator_is() {
+    let mut assessment = sample::assessment().unwrap();
+    let long = format!("https://evil.example/{}", "a".repeat(4_000));
+    let long = ioc::Observable::parse(ioc::ObservableType::Url, &long).unwrap();
+    assessment.plan.entries[0].observable = long;
+    let round = sample::round(&assessment, Question::ApprovePlan).unwrap();
+    let brief = Brief::of(&assessment, &round, &Surroundings::default(), round.deadline.plus_minutes(-15));
+    let mail = request("ben@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
+    assert!(mail.subject.chars().count() <= SUBJECT_MAX_CHARS + 1);
+    assert!(mail.subject.ends_with(&format!("({}) by 06:00Z", assessment.incident_id)), "{}", mail.subject);
+    assert!(mail.text.contains("You are the only one who is asked now."));
+}
+
+/// The mail as its reader sees it; the HTML has to hold every line of the text that is longer than a label.
+fn check(name: &str, mail: &Mail) {
+    insta::assert_snapshot!(name, format!("Subject: {}\n\n{}", mail.subject, mail.text));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let html = words(&mail.html.replace("<br>", " ").replace("&quot;", "\"").replace("&#39;", "'"));
+    for indicator in ["hxxps://evil[.]example/login?next=invoice", "inc-v7nq3hwrbyvyttkgbf33us42e3"] {
+        assert!(html.contains(indicator) && words(&mail.text).contains(indicator), "{indicator} is not in both parts");
+    }
+}
+
+fn at(time: &str) -> Timestamp {
+    Timestamp::parse(time).unwrap()
+}
+
+#[test]
+fn the_next_level_reads_that_nobody_answered_and_what_was_done_already() {
+    let (assessment, round, around) = sample::busy().unwrap();
+    let brief = Brief::of(&assessment, &round, &around, at("2026-11-24T06:00:00Z"));
+    let mail = request("lead@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
+    assert!(mail.subject.ends_with("by 07:00Z, nobody answered before"), "{}", mail.subject);
+    check("request_of_the_next_level", &mail);
+}
+
+#[test]
+fn a_later_run_says_that_it_is_looked_at_again_and_what_was_decided_before() {
+    let mut assessment = sample::assessment().unwrap();
+    assessment.run = 2;
+    let round = sample::round(&assessment, Question::ApprovePlan).unwrap();
+    let around = Surroundings { decided: vec![decision("it was a newsletter")], ..Surroundings::default() };
+    let brief = Brief::of(&assessment, &round, &around, at("2026-11-24T05:00:00Z"));
+    let mail = request("ana@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
+    assert!(mail.subject.starts_with("[IOC review] looked at again: HIGH"), "{}", mail.subject);
+    for part in [&mail.text, &mail.html] {
+        assert!(part.contains("Looked at again (run 2)"), "{part}");
+        assert!(
+            part.contains("approved by ana[@]soc[.]example at 2027-01-15 08:00 UTC: it was a newsletter"),
+            "{part}"
+        );
+    }
+}
+
+#[test]
+fn the_reminder_says_how_much_time_is_left_and_holds_no_link() {
+    let assessment = sample::assessment().unwrap();
+    let round = sample::round(&assessment, Question::ApprovePlan).unwrap();
+    let brief = Brief::of(&assessment, &round, &Surroundings::default(), at("2026-11-24T05:30:00Z"));
+    let mail = reminder("ana@soc.example", &brief).unwrap();
+    check_dead(&mail);
+    check("reminder", &mail);
+}
+
+#[test]
+fn the_end_of_a_round_says_who_is_asked_next_or_what_stays() {
+    let (assessment, last, around) = sample::busy().unwrap();
+    let first = around.earlier[0].clone();
+    let before = Surroundings { earlier: vec![], ..around.clone() };
+    let quiet = sample::assessment().unwrap();
+    let alone = Round { last: true, ..sample::round(&quiet, Question::ApprovePlan).unwrap() };
+    for (name, mail) in [
+        ("expired_and_the_next_level_is_asked", expired("ana@soc.example", &assessment, &first, &before)),
+        ("expired_for_good", expired("ana@soc.example", &assessment, &last, &around)),
+        ("expired_without_a_ticket", expired("ana@soc.example", &quiet, &alone, &Surroundings::default())),
+    ] {
+        let mail = mail.unwrap();
+        check_dead(&mail);
+        check(name, &mail);
+    }
+}
+
+#[test]
+fn the_decision_says_who_why_and_what_was_done() {
+    let assessment = sample::assessment().unwrap();
+    let result = "1 entry was written, of 2 that were approved; 1 was refused: over the cap of 50 entries an incident";
+    let mail = decided("ben@soc.example", &assessment, &decision("known phishing kit"), result).unwrap();
+    check("decided", &mail);
+}
+
+#[test]
+fn no_two_kinds_of_mail_have_the_same_subject() {
+    let (assessment, last, around) = sample::busy().unwrap();
+    let brief = Brief::of(&assessment, &last, &around, last.deadline.plus_minutes(-30));
+    let next = Round { last: false, ..last.clone() };
+    let mails = [
+        request("a@soc.example", &brief, "https://review.soc.example/r/secret", &[]),
+        reminder("a@soc.example", &brief),
+        expired("a@soc.example", &assessment, &next, &around),
+        expired("a@soc.example", &assessment, &last, &around),
+        decided("a@soc.example", &assessment, &decision("bad"), ""),
+    ];
+    let subjects: std::collections::BTreeSet<String> = mails.into_iter().map(|mail| mail.unwrap().subject).collect();
+    assert_eq!(subjects.len(), 5, "{subjects:?}");
+}

@@ -1,0 +1,336 @@
+//! Sightings: where an observable was seen before, and which incidents it ties together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Fault, IncidentId, Timestamp, canonical,
+    incident::Kind,
+    rows::{Commit, Condition, Key, Row, Rows, Write},
+};
+
+/// An observable that is in more incidents than this ties nothing together, and no further sightings of it are written.
+pub const COMMON: usize = 50;
+/// Incidents from which an observable is persistent, on whatever days they came in.
+const PERSISTENT_INCIDENTS: usize = 3;
+/// Observables that are named of a related incident.
+const SHARED_MAX: usize = 10;
+/// A commit has at most 100 writes; two may be those that count the incident.
+const SIGHTINGS_PER_COMMIT: usize = 90;
+/// Counters of incidents, so that many at once do not wait for one row.
+const SHARDS: u8 = 8;
+
+/// One time an observable was seen here (`sighting/1`): `incident#<id>` / `sighting#<observable key>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// `sighting/1`.
+    pub schema: String,
+    /// `Observable::key`; the index `by_observable` finds it.
+    pub observable: String,
+    /// When the incident came in.
+    pub seen_at: Timestamp,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// What came in.
+    pub kind: Kind,
+    /// Which door.
+    pub source: String,
+    /// What the last run concluded: `malicious`, `suspicious`, `benign`, `unknown`.
+    pub verdict: String,
+}
+
+impl Sighting {
+    /// The name of the row's schema.
+    pub const SCHEMA: &str = "sighting/1";
+
+    /// Where the row lies.
+    #[must_use]
+    pub fn key(id: &IncidentId, observable_key: &str) -> Key {
+        Key::new(format!("incident#{id}"), format!("sighting#{observable_key}"))
+    }
+}
+
+/// Another incident with observables of this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Related {
+    /// The other incident.
+    pub incident_id: IncidentId,
+    /// When it came in.
+    pub seen_at: Timestamp,
+    /// Keys of the observables that both have, rarest first; at most 10.
+    pub observables: Vec<String>,
+    /// How much they tie together: the sum of ln(N/df), in hundredths.
+    pub weight: u32,
+}
+
+/// Whether an observable was seen here once or again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Persistence {
+    /// In this incident alone.
+    Isolated,
+    /// In several incidents, or on several days.
+    Persistent,
+}
+
+/// How often an observable was seen here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Once or again and again.
+    pub persistence: Persistence,
+    /// Distinct incidents, this one included; at most 51, which stands for more than 50.
+    pub incidents: usize,
+    /// Distinct days (UTC) on which they came in.
+    pub days: usize,
+    /// When it was first seen here.
+    pub first_seen: Timestamp,
+}
+
+/// Where else an observable was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// `Observable::key`.
+    pub observable: String,
+    /// Other incidents, and when each came in; at most [`COMMON`] + 1 of them, the newest.
+    pub incidents: BTreeMap<IncidentId, Timestamp>,
+}
+
+impl Elsewhere {
+    /// Looks an observable up for an incident, whose own earlier sighting does not count. From an index: what others have
+    /// written in the last moment may be missing.
+    pub async fn find(rows: &impl Rows, observable: String, own: &IncidentId) -> Result<Self, Fault> {
+        let mut incidents = BTreeMap::new();
+        // One more than may be others: one of them can be our own.
+        for row in rows.by_observable(&observable, COMMON + 2).await? {
+            let sighting: Sighting = row.read()?;
+            if sighting.incident_id != *own && incidents.len() <= COMMON {
+                incidents.insert(sighting.incident_id, sighting.seen_at);
+            }
+        }
+        Ok(Self { observable, incidents })
+    }
+
+    /// Incidents with the observable, this one included; [`COMMON`] + 1 stands for more.
+    #[must_use]
+    pub fn frequency(&self) -> usize {
+        (self.incidents.len() + 1).min(COMMON + 1)
+    }
+
+    /// Whether it ties nothing together.
+    #[must_use]
+    pub fn is_common(&self) -> bool {
+        self.frequency() > COMMON
+    }
+
+    /// How often it was seen, by an incident that came in at this time.
+    #[must_use]
+    pub fn history(&self, received_at: Timestamp) -> History {
+        let seen = || self.incidents.values().copied().chain([received_at]);
+        let days: BTreeSet<String> = seen().map(|at| at.to_string().chars().take(10).collect()).collect();
+        let incidents = self.frequency();
+        let is_persistent = incidents >= PERSISTENT_INCIDENTS || (incidents > 1 && days.len() > 1);
+        History {
+            persistence: if is_persistent { Persistence::Persistent } else { Persistence::Isolated },
+            incidents,
+            days: days.len(),
+            first_seen: seen().min().unwrap_or(received_at),
+        }
+    }
+}
+
+/// How much an observable ties incidents together that are in `with_it` of `all` incidents: ln(N/df) in hundredths,
+/// rounded once. Nothing when it is common; never below zero, however the two numbers were counted.
+#[must_use]
+pub fn scarcity(all: u64, with_it: usize) -> u32 {
+    let with_it = with_it.max(1);
+    if with_it > COMMON {
+        return 0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "incidents that anybody will ever have fit into 53 bits")]
+    let ratio = all.max(with_it as u64) as f64 / with_it as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 4,437: the logarithm of 2^64")]
+    let rounded = libm::round(libm::log(ratio) * 100.0) as u32;
+    rounded
+}
+
+/// Every incident that shares an observable, strongest first, then newest. What is common ties nothing.
+#[must_use]
+pub fn related(elsewhere: &[Elsewhere], all: u64) -> Vec<Related> {
+    let mut rarest: Vec<&Elsewhere> = elsewhere.iter().filter(|e| !e.is_common()).collect();
+    rarest.sort_by_key(|e| (e.frequency(), &e.observable));
+    let mut related: BTreeMap<&IncidentId, Related> = BTreeMap::new();
+    for shared in rarest {
+        let weight = scarcity(all, shared.frequency());
+        for (id, seen_at) in &shared.incidents {
+            let tie = related.entry(id).or_insert_with(|| Related {
+                incident_id: id.clone(),
+                seen_at: *seen_at,
+                observables: vec![],
+                weight: 0,
+            });
+            tie.weight = tie.weight.saturating_add(weight);
+            if tie.observables.len() < SHARED_MAX {
+                tie.observables.push(shared.observable.clone());
+            }
+        }
+    }
+    let mut related: Vec<Related> = related.into_values().collect();
+    related.sort_by(|a, b| (b.weight, b.seen_at, &b.incident_id).cmp(&(a.weight, a.seen_at, &a.incident_id)));
+    related
+}
+
+/// Writes an incident's sightings and counts the incident with the first of them, once whatever is repeated. The next run
+/// writes the same rows again.
+pub async fn record(rows: &impl Rows, id: &IncidentId, sightings: &[Sighting], now: Timestamp) -> Result<(), Fault> {
+    let marker = Key::new(format!("incident#{id}"), "counted");
+    for (number, chunk) in sightings.chunks(SIGHTINGS_PER_COMMIT).enumerate() {
+        let mut writes = vec![];
+        for sighting in chunk {
+            writes.push(Write::put(Sighting::key(id, &sighting.observable), sighting)?);
+        }
+        if number == 0 && rows.get(&marker).await?.is_none() {
+            let counted = json!({"schema": "counted/1", "at": now});
+            writes.push(Write::put(marker.clone(), &counted)?.only_if(Condition::Absent));
+            writes.push(Write::set(shard(id), &json!({}))?.adding("incidents", 1));
+        }
+        if rows.commit(&writes).await? == Commit::Conflict {
+            return Err(Fault::Throttled(format!("{id} was counted at the same moment")));
+        }
+    }
+    Ok(())
+}
+
+/// How many incidents were ever sighted.
+pub async fn incidents(rows: &impl Rows) -> Result<u64, Fault> {
+    let shards = rows.list(STATS, "shard-").await?;
+    let counted = |row: &Row| row.attributes.get("incidents").and_then(Value::as_u64).unwrap_or(0);
+    Ok(shards.iter().map(counted).fold(0, u64::saturating_add))
+}
+
+/// The partition of the counters.
+const STATS: &str = "stats#incidents";
+
+fn shard(id: &IncidentId) -> Key {
+    let digest = canonical::sha256_hex(id.as_str().as_bytes());
+    let first = digest.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    Key::new(STATS, format!("shard-{}", first % SHARDS))
+}
+
+#[cfg(feature = "fakes")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::MemoryRows;
+
+    const EVIL: &str = "domain-name#evil.example";
+
+    fn id(number: u32) -> IncidentId {
+        IncidentId::of("default", "mail", &number.to_string())
+    }
+
+    fn sighting(number: u32, observable: &str, seen_at: &str) -> Sighting {
+        Sighting {
+            schema: Sighting::SCHEMA.to_owned(),
+            observable: observable.to_owned(),
+            seen_at: Timestamp::parse(seen_at).unwrap(),
+            incident_id: id(number),
+            kind: Kind::Mail,
+            source: "mail".to_owned(),
+            verdict: "malicious".to_owned(),
+        }
+    }
+
+    fn elsewhere(observable: &str, incidents: &[(u32, &str)]) -> Elsewhere {
+        let incidents = incidents.iter().map(|(n, at)| (id(*n), Timestamp::parse(at).unwrap())).collect();
+        Elsewhere { observable: observable.to_owned(), incidents }
+    }
+
+    #[test]
+    fn the_rarer_an_observable_is_the_more_it_ties_together() {
+        let check = |all, with_it, expected| assert_eq!(scarcity(all, with_it), expected, "{with_it} of {all}");
+        check(1_000, 2, 621);
+        check(1_000, 50, 300);
+        check(1_000, 51, 0);
+        check(2, 2, 0);
+        // The counter may be behind what the index shows.
+        check(0, 3, 0);
+        check(1, 0, 0);
+        check(u64::MAX, 1, 4436);
+    }
+
+    #[test]
+    fn incidents_are_tied_by_the_sum_over_what_they_share() {
+        let day = "2026-11-20T05:00:00Z";
+        let found = related(
+            &[
+                elsewhere("url#a", &[(1, day), (2, day), (3, day)]),
+                elsewhere("url#b", &[(2, day)]),
+                elsewhere("url#c", &[]),
+            ],
+            100,
+        );
+        let seen: Vec<_> = found.iter().map(|r| (r.incident_id.clone(), r.weight, r.observables.len())).collect();
+        // ln(100/4) = 3.22 and ln(100/2) = 3.91; what is rarest is named first.
+        assert_eq!(seen[0], (id(2), 322 + 391, 2));
+        assert_eq!(found[0].observables, ["url#b", "url#a"]);
+        assert_eq!(seen.len(), 3);
+        assert!(seen[1..].iter().all(|(_, weight, shared)| (*weight, *shared) == (322, 1)));
+    }
+
+    #[test]
+    fn what_is_common_ties_nothing() {
+        let many: Vec<(u32, &str)> = (1..=50).map(|n| (n, "2026-11-20T05:00:00Z")).collect();
+        let (common, rare) = (elsewhere(EVIL, &many), elsewhere(EVIL, &many[..49]));
+        assert_eq!((common.frequency(), related(&[common], 1_000).len()), (51, 0));
+        assert_eq!((rare.frequency(), related(&[rare], 1_000).len()), (50, 49));
+    }
+
+    #[test]
+    fn persistent_is_three_incidents_or_two_days() {
+        let check = |incidents: &[(u32, &str)], expected: (Persistence, usize, usize, &str)| {
+            let history = elsewhere(EVIL, incidents).history(Timestamp::parse("2026-11-24T05:00:00Z").unwrap());
+            let first_seen = history.first_seen.to_string();
+            let seen = (history.persistence, history.incidents, history.days, first_seen.get(..10).unwrap());
+            assert_eq!(seen, expected, "{incidents:?}");
+        };
+        let (today, yesterday) = ("2026-11-24T00:10:00Z", "2026-11-23T23:50:00Z");
+        check(&[], (Persistence::Isolated, 1, 1, "2026-11-24"));
+        check(&[(1, today)], (Persistence::Isolated, 2, 1, "2026-11-24"));
+        check(&[(1, yesterday)], (Persistence::Persistent, 2, 2, "2026-11-23"));
+        check(&[(1, today), (2, today)], (Persistence::Persistent, 3, 1, "2026-11-24"));
+    }
+
+    #[tokio::test]
+    async fn a_repetition_counts_once_and_an_own_sighting_is_no_other_incident() {
+        let rows = MemoryRows::default();
+        let at = "2026-11-24T05:00:00Z";
+        let now = Timestamp::parse(at).unwrap();
+        for _ in 0..5 {
+            record(&rows, &id(1), &[sighting(1, EVIL, at), sighting(1, "url#a", at)], now).await.unwrap();
+        }
+        assert_eq!(incidents(&rows).await, Ok(1));
+        assert!(Elsewhere::find(&rows, EVIL.to_owned(), &id(1)).await.unwrap().incidents.is_empty());
+        record(&rows, &id(2), &[sighting(2, EVIL, at)], now).await.unwrap();
+        assert_eq!(incidents(&rows).await, Ok(2));
+        let found = Elsewhere::find(&rows, EVIL.to_owned(), &id(1)).await.unwrap();
+        assert_eq!(found.incidents.keys().collect::<Vec<_>>(), [&id(2)]);
+    }
+
+    #[tokio::test]
+    async fn more_sightings_than_fit_into_a_commit_are_all_written() {
+        let rows = MemoryRows::default();
+        let many: Vec<Sighting> = (0..200).map(|n| sighting(1, &format!("url#{n}"), "2026-11-24T05:00:00Z")).collect();
+        record(&rows, &id(1), &many, Timestamp::from_millis(0)).await.unwrap();
+        assert_eq!(rows.commits.get(), 3);
+        // The sightings, the incident's own mark and the counter.
+        assert_eq!((rows.all().len(), incidents(&rows).await), (202, Ok(1)));
+    }
+
+    #[test]
+    fn incidents_are_spread_over_all_counters() {
+        let used: BTreeSet<String> = (0..200).map(|n| shard(&id(n)).sk).collect();
+        assert_eq!(used.len(), usize::from(SHARDS));
+    }
+}

@@ -1,0 +1,449 @@
+//! Asking: the cache first, then a lease, then slots, then the providers, all before one deadline.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures::{
+    future::{join, join_all, try_join_all},
+    stream::{FuturesUnordered, StreamExt},
+};
+use playbook::{
+    Fault, Timestamp,
+    cache::{KEYS_MAX, Lease, Leases, Outcomes, Quotas, Taken, Verdicts},
+    lookup::skipped,
+    manifest::ProviderKind,
+    outcome::{Outcome, PENDING_SUBMITTED, Status},
+    policy::Policy,
+    ports::{Clock, Egress},
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep_until},
+};
+use tracing::debug;
+
+use crate::{
+    World,
+    call::{self, Ways},
+    lines::{Line, Lines},
+    list::Lists,
+    plan::Work,
+    postponed::{Postponed, RETRY_AFTER, put_off},
+    slots::{NoSlot, Slot},
+};
+
+/// A call that would have less time than this is not started.
+pub(crate) const CALL_MIN: Duration = Duration::from_millis(50);
+
+/// How long a lease outlives the deadline: what was learned must still be saved.
+const LEASE_EXTRA_MS: i64 = 1_000;
+
+/// How long a provider is left alone that answers 429 and does not say how long.
+const PAUSE_SECONDS: u64 = 30;
+
+/// Outcomes of one observable, and which of them may be used again.
+#[derive(Debug, Default)]
+struct Learned {
+    outcomes: Outcomes,
+    kept: Vec<Outcome>,
+    left: Vec<Outcome>,
+}
+
+/// Seconds between two questions for a result where the manifest does not say.
+const POLL_SECONDS: u32 = 60;
+
+/// Who asks, and until when.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub owner: String,
+    pub deadline: Instant,
+    /// Failures from before this moment are asked again: a person has asked to look again.
+    pub failures_since: Option<Timestamp>,
+    /// Whether leases are ended also where everything was cached.
+    pub ends_leases: bool,
+}
+
+/// A lookup's turn: the places that it takes, and the time that it has.
+struct Turn<'a> {
+    timeout: Duration,
+    _places: (SemaphorePermit<'a>, SemaphorePermit<'a>),
+}
+
+/// One invocation's asking.
+#[derive(Debug)]
+pub(crate) struct Asking<'a, V, Q, C, G, L> {
+    pub(crate) verdicts: &'a V,
+    pub(crate) quotas: &'a Q,
+    pub(crate) clock: &'a C,
+    pub(crate) lines: &'a Lines<'a>,
+    ways: Ways<'a, C, G, L>,
+    pub(crate) owner: String,
+    pub(crate) deadline: Instant,
+    failures_since: Option<Timestamp>,
+    ends_leases: bool,
+    /// Hours after which a lookup that still waits is given up.
+    give_up_hours: u32,
+    /// Calls at once in all.
+    places: Semaphore,
+    calls: AtomicUsize,
+}
+
+impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'a, V, Q, C, G, L> {
+    /// Nothing is asked after the deadline.
+    pub(crate) fn new<S>(
+        world: &World<'a, V, Q, S, C, G, L>,
+        lines: &'a Lines<'a>,
+        policy: &'a Policy,
+        terms: Terms,
+    ) -> Self {
+        Self {
+            verdicts: world.verdicts,
+            quotas: world.quotas,
+            clock: world.clock,
+            lines,
+            ways: Ways {
+                clock: world.clock,
+                egress: world.egress,
+                lists: world.lists,
+                registries: world.registries,
+                stand_in: policy.egress.stand_in.as_deref(),
+                stand_in_dns: policy.egress.stand_in_dns.as_ref(),
+            },
+            owner: terms.owner,
+            deadline: terms.deadline,
+            failures_since: terms.failures_since,
+            ends_leases: terms.ends_leases,
+            give_up_hours: policy.follow_up.give_up_hours,
+            places: Semaphore::new(policy.enrich.calls.min(Semaphore::MAX_PERMITS)),
+            calls: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many calls were made.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The deadline on the clock.
+    pub(crate) fn until(&self) -> Timestamp {
+        self.clock.now().plus_ms(i64::try_from(self.time_left().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Nobody waits for an answer until then.
+    pub(crate) fn gives_up_at(&self) -> Timestamp {
+        self.clock.now().plus_hours(i64::from(self.give_up_hours))
+    }
+
+    /// One outcome for every observable and provider. A fault only before anything was asked.
+    pub(crate) async fn settle(&self, mut works: BTreeMap<String, Work>) -> Result<BTreeMap<String, Outcomes>, Fault> {
+        let mut answers = BTreeMap::new();
+        self.look_into_lists(&mut works, &mut answers).await;
+        self.recall(&mut works, &mut answers).await?;
+
+        let leases = works.keys().map(|key| async move { Ok::<_, Fault>((key.clone(), self.take(key).await?)) });
+        let (mut ours, mut again, mut theirs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let taken: BTreeMap<String, Taken> = try_join_all(leases).await?.into_iter().collect();
+        for (key, work) in works {
+            match taken.get(&key) {
+                Some(Taken::First) => ours.insert(key, work),
+                Some(Taken::After) => again.insert(key, work),
+                Some(Taken::Held) | None => theirs.insert(key, work),
+            };
+        }
+        // Whoever held the lease before may have saved since the cache was read.
+        self.recall(&mut again, &mut answers).await?;
+        ours.append(&mut again);
+
+        let (asked, waited) = join(self.ask(ours), self.wait(theirs)).await;
+        merge(&mut answers, asked);
+        merge(&mut answers, waited);
+        Ok(answers)
+    }
+
+    /// Takes out of `works` what a list says: that costs nothing, so that nobody need agree on it.
+    async fn look_into_lists(&self, works: &mut BTreeMap<String, Work>, answers: &mut BTreeMap<String, Outcomes>) {
+        let is_list = |id: &String| self.lines.get(id).is_some_and(|line| line.manifest.kind == ProviderKind::List);
+        let looked = works.iter().flat_map(|(key, work)| {
+            let lines = work.providers.iter().filter(|id| is_list(id)).filter_map(|id| self.lines.get(id));
+            lines.map(move |line| async move {
+                let timeout = self.time_left().min(Duration::from_millis(u64::from(line.manifest.timeout_ms)));
+                (key.clone(), call::lookup(&self.ways, line, &work.observable, timeout).await.outcome)
+            })
+        });
+        let looked = join_all(looked).await;
+        for (key, outcome) in looked {
+            answers.entry(key).or_default().insert(outcome.provider.clone(), outcome);
+        }
+        for work in works.values_mut() {
+            work.providers.retain(|id| !is_list(id));
+        }
+        works.retain(|_, work| !work.providers.is_empty());
+    }
+
+    /// Takes out of `works` what the cache knows, and what is not to be asked yet.
+    pub(crate) async fn recall(
+        &self,
+        works: &mut BTreeMap<String, Work>,
+        answers: &mut BTreeMap<String, Outcomes>,
+    ) -> Result<(), Fault> {
+        let keys: Vec<String> = works.keys().cloned().collect();
+        let pages = try_join_all(keys.chunks(KEYS_MAX).map(|page| self.verdicts.recall(page))).await?;
+        let now = self.clock.now();
+        for (key, known) in pages.into_iter().flatten() {
+            let is_of_use = |outcome: &Outcome| {
+                let is_asked_again = outcome.outcome.is_failed() && self.failures_since > Some(outcome.fetched_at);
+                outcome.expires_at > now && !is_asked_again
+            };
+            let (submitted, known): (Vec<_>, Vec<_>) = known.into_values().partition(|known| known.task.is_some());
+            if let Some(work) = works.get_mut(&key) {
+                self.note_submitted(work, submitted);
+            }
+            self.use_known(works, answers, &key, known.into_iter().filter(is_of_use));
+        }
+        self.leave_for_later(works, answers);
+        Ok(())
+    }
+
+    /// Somebody has submitted it already: whoever asks next asks for the result.
+    fn note_submitted(&self, work: &mut Work, submitted: Vec<Outcome>) {
+        for outcome in submitted {
+            if self.is_ours(&outcome)
+                && let Some(postponed) = Postponed::of(&outcome, &work.observable)
+            {
+                work.postponed.insert(outcome.provider, postponed);
+            }
+        }
+    }
+
+    /// Takes out of `works` what was put off until after the deadline; a result is not even waited for.
+    fn leave_for_later(&self, works: &mut BTreeMap<String, Work>, answers: &mut BTreeMap<String, Outcomes>) {
+        let (now, until) = (self.clock.now(), self.until());
+        for (key, work) in works.iter_mut() {
+            let Work { providers, postponed, .. } = work;
+            providers.retain(|id| {
+                let Some((line, before)) = self.lines.get(id).zip(postponed.get(id)) else { return true };
+                if before.try_at <= if before.task.is_some() { now } else { until } {
+                    return true;
+                }
+                let outcome = put_off(line.manifest, &before.reason, before.try_at, now);
+                let outcome = Outcome { task: before.task.clone(), ..outcome };
+                answers.entry(key.clone()).or_default().insert(id.clone(), outcome);
+                false
+            });
+        }
+        works.retain(|_, work| !work.providers.is_empty());
+    }
+
+    /// Whether the manifest that made an outcome is the one that we have.
+    fn is_ours(&self, outcome: &Outcome) -> bool {
+        self.lines.get(&outcome.provider).is_some_and(|line| line.digest == outcome.manifest_digest)
+    }
+
+    /// Takes out of one work what is answered by outcomes that the same manifest made.
+    pub(crate) fn use_known(
+        &self,
+        works: &mut BTreeMap<String, Work>,
+        answers: &mut BTreeMap<String, Outcomes>,
+        key: &str,
+        known: impl Iterator<Item = Outcome>,
+    ) {
+        let Some(work) = works.get_mut(key) else { return };
+        let answered = answers.entry(key.to_owned()).or_default();
+        for outcome in known {
+            let is_ours = self.is_ours(&outcome);
+            let place = work.providers.iter().position(|id| *id == outcome.provider).filter(|_| is_ours);
+            if let Some(place) = place {
+                work.providers.swap_remove(place);
+                answered.insert(outcome.provider.clone(), Outcome { cached: true, ..outcome });
+            }
+        }
+        if work.providers.is_empty() {
+            works.remove(key);
+        }
+    }
+
+    pub(crate) async fn take(&self, key: &str) -> Result<Taken, Fault> {
+        let until = self.until().plus_ms(LEASE_EXTRA_MS);
+        let lease = Lease { owner: self.owner.clone(), until, left: vec![] };
+        self.verdicts.take(key, &lease, self.clock.now()).await
+    }
+
+    /// Asks about observables whose leases we hold; saves what may be used again and leaves the rest to those who wait.
+    pub(crate) async fn ask(&self, works: BTreeMap<String, Work>) -> BTreeMap<String, Outcomes> {
+        let slots = self.slots(&works).await;
+        let slots = &slots;
+        let asked = works.iter().map(|(key, work)| async move {
+            let calls = work.providers.iter().filter_map(|id| self.lines.get(id)).map(|line| {
+                let slot = slots.of(&line.manifest.id, key);
+                self.lookup(line, work, slot)
+            });
+            let mut learned = Learned::default();
+            for (outcome, is_kept) in join_all(calls).await {
+                let list = if is_kept { &mut learned.kept } else { &mut learned.left };
+                list.push(outcome.clone());
+                learned.outcomes.insert(outcome.provider.clone(), outcome);
+            }
+            self.keep(key, &learned).await;
+            (key.clone(), learned.outcomes)
+        });
+        asked.collect::<FuturesUnordered<_>>().collect().await
+    }
+
+    /// Saving is for others: that it failed changes nothing for this incident.
+    async fn keep(&self, key: &str, learned: &Learned) {
+        let mut left = learned.left.clone();
+        if !learned.kept.is_empty()
+            && let Err(fault) = self.verdicts.save(key, &learned.kept).await
+        {
+            debug!(fault = fault.name(), "outcomes were not cached");
+            left.extend_from_slice(&learned.kept);
+        }
+        if left.is_empty() && !self.ends_leases {
+            return;
+        }
+        if let Err(fault) = self.verdicts.finish(key, &self.owner, self.clock.now(), &left).await {
+            debug!(fault = fault.name(), "lease was not ended");
+        }
+    }
+
+    /// The work at the provider is given up: the cache says so instead of naming it.
+    pub(crate) async fn forget(&self, key: &str, given_up: &Outcome) {
+        if let Err(fault) = self.verdicts.save(key, std::slice::from_ref(given_up)).await {
+            debug!(fault = fault.name(), "a task was not forgotten");
+        }
+    }
+
+    /// One lookup, and whether its outcome may be used again.
+    async fn lookup(&self, line: &Line<'_>, work: &Work, slot: Slot) -> (Outcome, bool) {
+        let task = work.postponed.get(&line.manifest.id).and_then(|before| before.task.as_deref());
+        let (outcome, is_kept) = match slot {
+            Ok(slot) => match self.wait_for_turn(line, slot).await {
+                Ok(turn) => self.call(line, work, task, turn).await,
+                Err(outcome) => (*outcome, false),
+            },
+            Err(no_slot) => (self.limited(line, no_slot), false),
+        };
+        match task {
+            // The work goes on at the provider, whether or not we have reached it: it is not submitted again.
+            Some(task) if may_pass(&outcome) => (self.submitted(line, work, task, &outcome), true),
+            _ => (outcome, is_kept),
+        }
+    }
+
+    /// Waits for the slot, the places and the end of a pause; or says what became of a lookup that has no turn.
+    async fn wait_for_turn<'t>(&'t self, line: &'t Line<'_>, slot: Timestamp) -> Result<Turn<'t>, Box<Outcome>> {
+        let failed = |reason: &str| {
+            let skipped = skipped(line.manifest, reason, self.clock.now());
+            Box::new(Outcome { outcome: Status::Error, ..skipped })
+        };
+        let wait = Duration::from_millis(u64::try_from(slot.ms_since(self.clock.now())).unwrap_or(0));
+        let start = Instant::now() + wait;
+        if !wait.is_zero() {
+            sleep_until(start.min(self.deadline)).await;
+        }
+        // The provider's place comes first: who waits for a slow provider takes no place from the others.
+        let place = self.before_deadline(line.places.acquire()).await.ok_or_else(|| failed("timeout"))?;
+        let call = self.before_deadline(self.places.acquire()).await.ok_or_else(|| failed("timeout"))?;
+        if line.is_broken() {
+            return Err(failed("breaker_open"));
+        }
+        // A pause that ends in time is waited for; others may prolong it meanwhile.
+        while let Some(until) = line.paused_until(self.clock.now()) {
+            let wait = Duration::from_millis(u64::try_from(until.ms_since(self.clock.now())).unwrap_or(0));
+            if wait + CALL_MIN > self.time_left() {
+                return Err(Box::new(self.limited(line, NoSlot { reason: RETRY_AFTER, try_at: Some(until) })));
+            }
+            sleep_until(Instant::now() + wait).await;
+        }
+        let timeout = Duration::from_millis(u64::from(line.manifest.timeout_ms)).min(self.time_left());
+        if timeout < CALL_MIN { Err(failed("timeout")) } else { Ok(Turn { timeout, _places: (place, call) }) }
+    }
+
+    /// Asks, or asks for the result of what was submitted.
+    async fn call(&self, line: &Line<'_>, work: &Work, task: Option<&str>, turn: Turn<'_>) -> (Outcome, bool) {
+        let (manifest, observable) = (line.manifest, &work.observable);
+        let started = Instant::now();
+        let called = match task {
+            Some(task) => call::poll(&self.ways, line, observable, task, turn.timeout).await,
+            None => call::lookup(&self.ways, line, observable, turn.timeout).await,
+        };
+        let mut outcome = called.outcome;
+        self.calls.fetch_add(called.calls, Ordering::Relaxed);
+        debug!(
+            provider.id = %manifest.id,
+            "observable.type" = %observable.kind(),
+            outcome = outcome.outcome.as_str(),
+            duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "asked a provider"
+        );
+        if called.calls > 0 {
+            line.count(&outcome);
+        }
+        if outcome.outcome == Status::RateLimited {
+            let seconds = called.retry_after_seconds.unwrap_or(PAUSE_SECONDS);
+            self.pause(line, seconds).await;
+            let until = outcome.fetched_at.plus_ms(i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX));
+            let is_waited_for = until <= self.gives_up_at();
+            outcome.expires_at =
+                if is_waited_for { until.max(outcome.fetched_at.plus_ms(1)) } else { outcome.fetched_at };
+        }
+        if let Some(task) = &called.task {
+            return (self.submitted(line, work, task, &outcome), true);
+        }
+        // A time-out that our own deadline cut short says nothing about the provider.
+        let is_kept = called.calls > 0
+            && (outcome.outcome.is_answered() || (outcome.outcome == Status::Error && !called.is_cut_short));
+        (outcome, is_kept)
+    }
+
+    /// The outcome of a lookup without a slot: put off where a time is known at which somebody still waits for it.
+    fn limited(&self, line: &Line<'_>, NoSlot { reason, try_at }: NoSlot) -> Outcome {
+        let now = self.clock.now();
+        match try_at.filter(|at| *at <= self.gives_up_at()) {
+            Some(try_at) => put_off(line.manifest, reason, try_at, now),
+            None => Outcome { outcome: Status::RateLimited, ..skipped(line.manifest, reason, now) },
+        }
+    }
+
+    /// The outcome of a lookup on which the provider works: it is asked for its result not before the manifest's interval is
+    /// over, and not before the provider or its limits allow it.
+    fn submitted(&self, line: &Line<'_>, work: &Work, task: &str, outcome: &Outcome) -> Outcome {
+        let now = self.clock.now();
+        let every = line.manifest.poll_for(&work.observable).map_or(POLL_SECONDS, |poll| poll.every_seconds);
+        let allowed = Postponed::of(outcome, &work.observable).filter(|_| outcome.task.is_none());
+        let allowed = allowed.filter(|before| before.reason != PENDING_SUBMITTED).map(|before| before.try_at);
+        let try_at = now.plus_ms(i64::from(every).saturating_mul(1_000)).max(allowed.unwrap_or(now));
+        Outcome { task: Some(task.to_owned()), ..put_off(line.manifest, PENDING_SUBMITTED, try_at, now) }
+    }
+
+    async fn before_deadline<T, E>(&self, permit: impl Future<Output = Result<T, E>>) -> Option<T> {
+        tokio::time::timeout_at(self.deadline, permit).await.ok()?.ok()
+    }
+}
+
+/// Whether a lookup that ended so may end differently the next time: a limit, a silence, a provider out of order.
+#[must_use]
+pub fn may_pass(outcome: &Outcome) -> bool {
+    match (outcome.outcome, outcome.reason.as_deref()) {
+        (Status::Pending | Status::RateLimited, _) => true,
+        (Status::Error, Some(reason)) => {
+            matches!(reason, "timeout" | "unreachable" | "breaker_open" | "key_unavailable")
+                || reason.starts_with("http_5")
+        }
+        _ => false,
+    }
+}
+
+/// Adds outcomes to those that are known.
+pub(crate) fn merge(answers: &mut BTreeMap<String, Outcomes>, more: BTreeMap<String, Outcomes>) {
+    for (key, outcomes) in more {
+        answers.entry(key).or_default().extend(outcomes);
+    }
+}
