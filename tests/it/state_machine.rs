@@ -120,20 +120,25 @@ fn says(function: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     (settings, actions)
 }
 
+/// Names of the variables that the template gives.
+fn variables(properties: &Value) -> BTreeSet<String> {
+    let given = properties["Environment"]["Variables"].as_object().into_iter().flatten();
+    given.map(|(name, _)| name.clone()).collect()
+}
+
 #[test]
 fn every_function_is_given_what_it_reads_and_may_do_what_it_calls_and_nothing_else() {
     // What comes with a call: a version of an object, a 404 instead of a 403, the other name of sending mail.
     const ALONG: [&str; 3] = ["s3:GetObjectVersion", "s3:ListBucket", "ses:SendRawEmail"];
     let template = parsed();
+    // Every function has these, and says so only where its own code reads them.
+    let common = variables(&template["Globals"]["Function"]);
     for function in Project::find().unwrap().functions().unwrap() {
         let properties = &template["Resources"][sam_id(&function)]["Properties"];
         let (settings, calls) = says(&function);
-        let given: BTreeSet<String> = properties["Environment"]["Variables"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.clone())
-            .collect();
+        let own = variables(properties);
+        let given = own.union(&common).filter(|name| own.contains(*name) || settings.contains(*name)).cloned();
+        let given: BTreeSet<String> = given.collect();
         assert_eq!(given, settings, "{function}: settings of the template, and of its main.rs");
         let services = ["s3:", "dynamodb:", "sqs:", "states:", "ses:", "ssm:", "secretsmanager:", "wafv2:"];
         let allowed: BTreeSet<String> = definition::texts(&properties["Policies"])

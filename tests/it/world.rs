@@ -202,7 +202,7 @@ impl World {
 
     /// State `Extract`.
     pub async fn extract(&self, input: &Value) -> extract::Output {
-        let settings = extract::Settings { config_digest: self.config_digest.clone() };
+        let settings = extract::Settings { config_digest: self.config_digest.clone(), stack: "ioc".to_owned() };
         let input = serde_json::from_value(input.clone()).unwrap();
         extract::run(&self.evidence, &self.rows, &self.clock, &settings, ACCOUNT, input).await.unwrap()
     }

@@ -2,7 +2,7 @@
 
 use playbook::{
     Fault, IncidentId, canonical,
-    incident::{EvidenceRef, Incident, IncidentStatus, Kind},
+    incident::{self, EvidenceRef, Incident, IncidentStatus, Kind},
     ports::{Clock, Evidence},
     rows::{Commit, Condition, Rows, Write},
 };
@@ -25,12 +25,13 @@ pub async fn find_or_admit(
         let incident: Incident = row.read()?;
         return match input.run {
             Some(run) => Ok((incident, run)),
-            None => reopen(rows, clock, incident).await,
+            None => reopen(rows, clock, settings, input, incident).await,
         };
     }
     let incident = incident_of(evidence, clock, settings, input, id).await?;
     let run = incident.run;
     let write = Write::put(Incident::key(&incident.incident_id), &incident)?.only_if(Condition::Absent);
+    let write = incident::watch(write, clock.now());
     match rows.commit(&[write]).await? {
         Commit::Done => Ok((incident, run)),
         // Somebody made it between our look and our write; theirs is as good.
@@ -95,7 +96,7 @@ async fn incident_of(
         route: None,
         result: None,
         failure: None,
-        machine: None,
+        machine: word(input.machine.as_deref(), &settings.stack),
         fingerprint: None,
         parent: None,
         attached: None,
@@ -105,6 +106,12 @@ async fn incident_of(
         updated_at: now,
         incident_id,
     })
+}
+
+/// The word by which the record knows a machine; `None` for the playbook, and for a machine of another stack.
+fn word(machine: Option<&str>, stack: &str) -> Option<String> {
+    let word = machine?.strip_prefix(stack)?.strip_prefix('-')?;
+    (word != Incident::MACHINE).then(|| word.to_owned())
 }
 
 /// What is no mail is read as text, whatever it is called.
@@ -117,21 +124,51 @@ fn kind_of(name: Option<&str>) -> Kind {
 }
 
 /// A person has started an ended incident again: the next run, so that the decisions of the last one do not count.
-async fn reopen(rows: &impl Rows, clock: &impl Clock, incident: Incident) -> Result<(Incident, u32), Fault> {
+async fn reopen(
+    rows: &impl Rows,
+    clock: &impl Clock,
+    settings: &Settings,
+    input: &Input,
+    incident: Incident,
+) -> Result<(Incident, u32), Fault> {
     if matches!(incident.status, IncidentStatus::Open | IncidentStatus::Waiting) {
         let run = incident.run;
         return Ok((incident, run));
     }
     let now = clock.now();
     let run = incident.run.saturating_add(1);
-    let change = json!({"status": IncidentStatus::Open, "run": run, "started_at": now, "updated_at": now});
+    // The run belongs to the machine that it was started on, whichever worked on the incident before.
+    let machine = word(input.machine.as_deref(), &settings.stack);
+    let gone: &[&str] = if machine.is_none() && input.machine.is_some() { &["machine"] } else { &[] };
+    let change = json!({
+        "status": IncidentStatus::Open, "run": run, "started_at": now, "updated_at": now, "machine": machine,
+    });
     let write = Write::set(Incident::key(&incident.incident_id), &change)?
         .removing(&["route", "result", "failure"])
+        .removing(gone)
         .only_if(Condition::Is("run", incident.run.into()))
         .only_if(Condition::Is("status", json!(incident.status)));
+    let write = incident::watch(write, now);
     // After a conflict somebody else has opened it again, and theirs is the run.
     let (Commit::Done | Commit::Conflict) = rows.commit(&[write]).await?;
     let incident = Incident::load(rows, &incident.incident_id).await?;
     let run = incident.run;
     Ok((incident, run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_known_by_the_word_behind_the_stack() {
+        let check = |machine: Option<&str>, expected: Option<&str>| {
+            assert_eq!(word(machine, "ioc-prod").as_deref(), expected, "{machine:?}");
+        };
+        check(Some("ioc-prod-enrich-only"), Some("enrich-only"));
+        check(Some("ioc-prod-playbook"), None);
+        check(Some("ioc-playbook"), None);
+        check(Some("ioc-prod"), None);
+        check(None, None);
+    }
 }

@@ -67,6 +67,9 @@ pub struct Input {
     /// The name of the execution, from the machine.
     #[serde(default)]
     pub execution: Option<String>,
+    /// The machine's own name, `<stack>-<word>`, from the machine.
+    #[serde(default)]
+    pub machine: Option<String>,
 }
 
 /// What the deployment decides.
@@ -74,6 +77,8 @@ pub struct Input {
 pub struct Settings {
     /// `CONFIG_DIGEST`: judges the incidents that are started without `admit`.
     pub config_digest: String,
+    /// `STACK_NAME`: the machines are called after it.
+    pub stack: String,
 }
 
 /// To `Enrich`.

@@ -36,7 +36,12 @@ impl World {
             .await
             .unwrap();
         let clock = StoppedClock::at(Timestamp::parse("2026-11-24T05:00:00Z").unwrap());
-        Self { evidence, rows: MemoryRows::default(), clock, settings: Settings { config_digest: digest } }
+        Self {
+            evidence,
+            rows: MemoryRows::default(),
+            clock,
+            settings: Settings { config_digest: digest, stack: "ioc".to_owned() },
+        }
     }
 
     async fn put(&self, key: &str, content: &[u8]) -> EvidenceRef {
@@ -87,7 +92,7 @@ async fn what_admit_has_written_rules() {
     let world = World::new().await;
     let evidence = world.put("mail/b", b"Subject: hello\n\nnothing").await;
     let first = world.run(json!({"evidence": evidence})).await.unwrap();
-    let stranger = Settings { config_digest: "0".repeat(64) };
+    let stranger = Settings { config_digest: "0".repeat(64), stack: String::new() };
     let input: Input =
         serde_json::from_value(json!({"incident_id": first.incident_id, "run": 1, "evidence": evidence})).unwrap();
     let again = extract::run(&world.evidence, &world.rows, &world.clock, &stranger, DEMO_ACCOUNT, input).await.unwrap();
@@ -113,6 +118,24 @@ async fn an_ended_incident_that_is_started_again_gets_its_next_run() {
     assert_eq!(world.run(input).await.unwrap().run, 2, "a retry stays in its run");
     let incident = Incident::load(&world.rows, &first.incident_id).await.unwrap();
     assert_eq!((incident.status, incident.run, incident.route, incident.result), (IncidentStatus::Open, 2, None, None));
+}
+
+#[tokio::test]
+async fn a_run_belongs_to_the_machine_it_was_started_on_and_the_sweep_watches_it() {
+    let world = World::new().await;
+    world.put("mail/m", &phish()).await;
+    let start = async |machine: &str| {
+        let input = json!({"evidence": {"key": "mail/m"}, "machine": machine});
+        let started = world.run(input).await.unwrap();
+        let incident = Incident::load(&world.rows, &started.incident_id).await.unwrap();
+        assert_eq!(incident.due_kind.as_deref(), Some(incident::DUE_OPEN));
+        let ended = json!({"status": "closed", "due_kind": "none"});
+        incident::update(&world.rows, &started.incident_id, &ended).await.unwrap();
+        incident.machine().to_owned()
+    };
+    assert_eq!(start("ioc-enrich-only").await, "enrich-only");
+    assert_eq!(start("ioc-playbook").await, "playbook");
+    assert_eq!(start("ioc-two-approvals").await, "two-approvals");
 }
 
 #[tokio::test]
