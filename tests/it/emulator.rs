@@ -5,6 +5,7 @@
 //! `PLAYBOOK_SCENARIO=aborted cargo test -p it emulator`.
 
 mod alerts;
+mod copies;
 mod decisions;
 mod deployed;
 mod intake;
@@ -45,6 +46,7 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
     scenarios![
         // The slowest first: the poison message is tried five times before it is given up.
         "poison: good mails close beside it, and each poison ends visibly": intake::poison,
+        "pending: what a source holds back for a while is waited for, in the same run": late::waited_for,
         "browser: a person decides in real Chromium without JavaScript": browser::decides,
         "doors: the demo's doors are refused in another account": permissions::doors,
         "approved: what a person approves is served, and the incident closes": decisions::approved,
@@ -69,9 +71,12 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
         "listed: what a feed lists is malicious": alerts::listed,
         "storm: of fifty alike twenty are looked at and thirty attached": alerts::storm,
         "late: a malicious answer opens a closed incident once more, and five deliveries change nothing": late::answered,
+        "late for a parent: the record is corrected by the enrichment alone, and nobody is asked": late::of_a_parent,
         "killed review: the sweep alone finishes what it left behind": late::killed,
         "abandoned: an incident without a living execution is found": late::abandoned,
-        "copied: a playbook with a second review runs by route": late::copied,
+        "reminded: at half time everybody asked is reminded, once": late::reminded,
+        "copied: a playbook with a second review runs by route, and comes back as its file": copies::copied,
+        "embedded: a parent calls the enrichment alone, and goes on by the route": copies::embedded,
         "scanner: whatever it opens and presses, nothing is decided": scanner::decides_nothing,
         "roles: a function cannot do what is not its business": permissions::roles,
     ]

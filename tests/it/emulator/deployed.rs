@@ -18,7 +18,7 @@ use xtask::{
     stand_in::{Answers, StandIn, dns, server},
 };
 
-use super::{Visitor, late, targets};
+use super::{Visitor, copies, targets};
 
 /// Asked first.
 pub const NIGHT_SHIFT: &str = "night-shift@soc.example";
@@ -117,14 +117,14 @@ impl Deployed {
             policy["enforce"]["targets"]["waf-ip-set"] = json!("after_approval");
             // Nobody waits for what a scenario holds back.
             policy["follow_up"] = json!({"wait_seconds": 5, "recheck_hours": 12, "give_up_hours": 48});
-            policy["route"] = json!([{"source": late::COPY_SOURCE, "machine": late::COPY}]);
+            policy["route"] = json!([{"source": copies::COPY_SOURCE, "machine": copies::COPY}]);
         };
         let mut overlay = overlay(&project, in_policy).with_stand_in(&address).with_stand_in_dns(&name_server);
         overlay.manifests["targets"]["waf-ip-set"] = json!({"enabled": true, "ip_sets": ip_sets});
         let bundle = config::load(&project, Some(&overlay)).unwrap();
         let deployment = Deployment::new(STACK)
             .with("WafIpSetArns", targets::IP_SETS)
-            .with_machine(late::COPY, late::copy_definition());
+            .with_machine(copies::COPY, &copies::Edited::from(&project).definition());
         let stack = Stack::deploy(&project, &emulator, &deployment, &bundle).await.unwrap();
         stack.set_dummy_secrets(&bundle).await.unwrap();
         stack.set_consumer_secret(FIREWALL.0, FIREWALL.1).await.unwrap();

@@ -169,12 +169,14 @@ async fn empty_intake(deployed: &Deployed) {
     .await;
 }
 
-/// Names of an incident's executions.
-async fn executions(deployed: &Deployed, id: &IncidentId) -> Vec<String> {
-    let input = json!({"stateMachineArn": deployed.stack.output("PlaybookArn").unwrap()});
+/// Names of an incident's executions by the playbook, in order.
+pub async fn executions(deployed: &Deployed, id: &IncidentId) -> Vec<String> {
+    let input = json!({"stateMachineArn": deployed.stack.output("PlaybookArn").unwrap(), "maxResults": 1000});
     let told = deployed.gateway().call("states", "AWSStepFunctions.ListExecutions", &input).await.unwrap();
     let names = told["executions"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str());
-    names.filter(|name| name.starts_with(id.as_str())).map(str::to_owned).collect()
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(id.as_str())).map(str::to_owned).collect();
+    names.sort_unstable();
+    names
 }
 
 /// The version of an object that was just stored.

@@ -59,7 +59,7 @@ impl Deployed {
     }
 
     /// What the IP set of IPv4 addresses holds.
-    async fn in_waf(&self) -> Vec<String> {
+    pub async fn in_waf(&self) -> Vec<String> {
         let listed = self.gateway().call("wafv2", "AWSWAF_20190729.ListIPSets", &json!({"Scope": "REGIONAL"})).await;
         let listed = listed.unwrap();
         let sets = listed["IPSets"].as_array().unwrap();

@@ -71,21 +71,6 @@ fn every_definition_is_written_in_the_canonical_form() {
     }
 }
 
-/// The exercise of docs/PLAYBOOKS.md: what one person approves goes to the lists, what a second one approves to the WAF.
-#[test]
-fn a_copy_with_a_second_review_is_taken_over_and_is_as_it_was_after_its_keys_were_reordered() {
-    let project = Project::find().unwrap();
-    let ours = std::fs::read_to_string(project.path("tests/fixtures/machines/two-approvals.asl.json")).unwrap();
-    let text = template::with_machine(&template::text(&project).unwrap(), "two-approvals").unwrap();
-    let template = template::parse(&text).unwrap();
-    for mut seed in 1..=5 {
-        let saved = shuffled(&serde_json::from_str(&deployed(&ours)).unwrap(), &mut seed);
-        let saved = serde_json::from_str(&saved).unwrap();
-        let written = pulled(saved, &Names::of_ids(ids(&template)), &template, "two-approvals").unwrap();
-        assert_eq!(written, ours);
-    }
-}
-
 #[test]
 fn what_the_checks_refuse_is_refused_with_the_reason() {
     let check = |change: fn(&mut Value), expected: &str| {
