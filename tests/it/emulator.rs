@@ -8,6 +8,7 @@ mod alerts;
 mod copies;
 mod decisions;
 mod deployed;
+mod doors;
 mod intake;
 mod late;
 mod permissions;
@@ -66,10 +67,12 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
         "firewalled: an approved address is in the IP set until it is released; what others put there stays": targets::firewalled,
         "ticket refused: the incident fails where people see it": targets::ticket_refused,
         "signed: an alert goes to its verdict; a wrong key, an old timestamp and a replay are refused": alerts::signed,
-        "splunk: the secret in the path lets in, and is in no log": alerts::splunk,
         "findings: GuardDuty and Security Hub, delivered twice, are one incident each": alerts::findings,
         "listed: what a feed lists is malicious": alerts::listed,
-        "storm: of fifty alike twenty are looked at and thirty attached": alerts::storm,
+        "fed: what is new in a feed is one incident, however often it is told": doors::fed,
+        "rules: findings of AWS services are passed on to receive-alert, and nothing else is": doors::rules,
+        "splunk: the secret in the path lets in, and is in no function's log": doors::splunk,
+        "crowd: fifty alike in one message start twenty executions": doors::crowd,
         "late: a malicious answer opens a closed incident once more, and five deliveries change nothing": late::answered,
         "late for a parent: the record is corrected by the enrichment alone, and nobody is asked": late::of_a_parent,
         "killed review: the sweep alone finishes what it left behind": late::killed,

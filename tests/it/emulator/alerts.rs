@@ -94,33 +94,6 @@ pub async fn signed(deployed: Rc<Deployed>) {
     assert_eq!((incident.route.as_deref(), incident.result.as_deref()), (Some("review"), Some("false_positive")));
 }
 
-pub async fn splunk(deployed: Rc<Deployed>) {
-    let body = json!({
-        "sid": "scheduler__admin__search__RMD5_1", "search_name": "Outbound to rare host", "app": "search", "owner": "admin",
-        "results_link": "https://splunk.corp.example/app/search/@go?sid=1",
-        "result": {"src": "192.0.2.9", "dest": "203.0.113.201", "url": "http://splunk-door.example/x", "user": "mia.berg@corp.example"},
-    });
-    let secret = key("splunk").replace(':', "%3A");
-    let api = deployed.stack.output("ApiUrl").unwrap().to_owned();
-    let http = deployed.gateway().http();
-    let post = async |secret: &str| {
-        let sent = http.post(format!("{api}/alerts/splunk/{secret}")).body(body.to_string());
-        sent.timeout(super::deployed::CALL).send().await.unwrap().status().as_u16()
-    };
-    assert_eq!(post("not-the-shared-secret").await, 404);
-    assert_eq!(post(&secret).await, 202);
-
-    let id = IncidentId::of("default", "splunk", "scheduler__admin__search__RMD5_1");
-    admitted(&deployed, &id).await;
-    let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
-    assert_eq!(incident.result.as_deref(), Some("not_malicious"), "{}", deployed.story(&id).await);
-    for function in ["receive-alert", "admit", "extract"] {
-        for line in deployed.stack.logs(function).await.unwrap() {
-            assert!(!line.contains("dummy-key-of-splunk"), "{function} logs the secret: {line}");
-        }
-    }
-}
-
 pub async fn findings(deployed: Rc<Deployed>) {
     // As EventBridge hands them on. The emulator's bus takes no events of AWS itself.
     let guardduty = json!({
@@ -185,39 +158,4 @@ pub async fn listed(deployed: Rc<Deployed>) {
     assert!(question.body_text.contains("feodo"), "{}", question.body_text);
     deployed.decide(&id, NIGHT_SHIFT, "rejected").await;
     deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
-}
-
-pub async fn storm(deployed: Rc<Deployed>) {
-    // Fifty of one fingerprint in one minute, each with its own id.
-    // Whoever loses the race for the count comes again.
-    let queue = retry_soon(&deployed).await;
-    let bucket = deployed.stack.output("EvidenceBucketName").unwrap();
-    let received_at = Timestamp::from_millis(now() * 1_000).to_string();
-    let alert = json!({
-        "schema": "alert/1", "source": "generic", "native_id": "storm", "title": "Port scan", "severity": "low",
-        "occurred_at": received_at, "texts": ["nothing in it"], "raw": {},
-    });
-    let key = "incidents/storm/alert.json";
-    let stored = deployed.gateway().put_object(bucket, key, "application/json", alert.to_string().into_bytes());
-    stored.await.unwrap();
-    for number in 0..50 {
-        let message = json!({
-            "schema": "intake/1", "kind": "alert", "tenant": "default", "source": "storm", "native_id": format!("storm-{number}"),
-            "severity": "low", "evidence": {"key": key}, "received_at": received_at, "fingerprint": "f".repeat(64),
-        });
-        let message = json!({"QueueUrl": queue, "MessageBody": message.to_string()});
-        deployed.gateway().call("sqs", "AmazonSQS.SendMessage", &message).await.unwrap();
-    }
-    let rows = until("fifty are admitted", async || {
-        let incidents = deployed.stack.incidents().await.unwrap();
-        let rows: Vec<Value> = incidents.into_iter().filter(|row| row["source"] == "storm").collect();
-        let open = rows.iter().filter(|row| row["status"] == "open").count();
-        if rows.len() == 50 && open == 0 { Ok(rows) } else { Err(format!("{} of 50, {open} open", rows.len())) }
-    })
-    .await;
-    let attached: Vec<&Value> = rows.iter().filter(|row| row["status"] == "attached").collect();
-    assert_eq!((rows.len() - attached.len(), attached.len()), (20, 30));
-    let parent = rows.iter().find(|row| row["incident_id"] == attached[0]["parent"]).unwrap();
-    assert_eq!(parent["attached"], 30, "{parent}");
-    assert!(attached.iter().all(|row| row["parent"] == parent["incident_id"] && row["started_at"].is_null()));
 }

@@ -121,6 +121,7 @@ impl Deployed {
         };
         let mut overlay = overlay(&project, in_policy).with_stand_in(&address).with_stand_in_dns(&name_server);
         overlay.manifests["targets"]["waf-ip-set"] = json!({"enabled": true, "ip_sets": ip_sets});
+        overlay.manifests["intake"]["urlhaus-recent"] = json!({"enabled": true});
         let bundle = config::load(&project, Some(&overlay)).unwrap();
         let deployment = Deployment::new(STACK)
             .with("WafIpSetArns", targets::IP_SETS)

@@ -310,13 +310,7 @@ impl Stack {
 
     /// The last lines that a function has logged.
     pub async fn logs(&self, function: &str) -> Result<Vec<String>> {
-        let described = self.gateway.call("logs", "Logs_20140328.DescribeLogGroups", &json!({})).await?;
-        let wanted = logical_id(function);
-        let groups = described["logGroups"].as_array().into_iter().flatten();
-        let names = groups.filter_map(|group| group["logGroupName"].as_str());
-        let Some(group) = names.filter(|name| name.contains(&self.name)).find(|name| name.contains(&wanted)) else {
-            return Ok(vec![]);
-        };
+        let group = self.physical_id(&format!("{}LogGroup", logical_id(function))).await?;
         let input = json!({ "logGroupName": group });
         let told = self.gateway.call("logs", "Logs_20140328.FilterLogEvents", &input).await?;
         let events = told["events"].as_array().into_iter().flatten();
