@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, IncidentId, Timestamp,
+    manifest::Tlp,
     rows::{Change, Condition, Key, Row, Rows, Write},
     severity::Severity,
 };
@@ -335,6 +336,9 @@ pub struct Extraction {
     pub subject: String,
     /// Addresses that sent, received or reported: for the rule that a mailbox that is part of the incident cannot approve.
     pub participants: Vec<String>,
+    /// How it may be shared: providers whose ceiling lies below are not asked.
+    #[serde(default)]
+    pub tlp: Tlp,
     /// Sorted, without duplicates.
     pub observables: Vec<Sighted>,
     /// What was left out.

@@ -189,6 +189,9 @@ pub struct Alert {
     pub title: String,
     /// What the source says of the severity.
     pub severity: Severity,
+    /// How it may be shared.
+    #[serde(default)]
+    pub tlp: Tlp,
     /// When it happened.
     pub occurred_at: Timestamp,
     /// Indicators that the mapping names.

@@ -98,8 +98,8 @@ pub struct Terms {
     pub acknowledged: bool,
 }
 
-/// A sharing mark of the Traffic Light Protocol 2.0, from free to closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A sharing mark of the Traffic Light Protocol 2.0, from free to closed. What nobody has marked is `AMBER`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Tlp {
     /// Anybody.
@@ -109,6 +109,7 @@ pub enum Tlp {
     #[serde(rename = "GREEN")]
     Green,
     /// The organisation and its clients.
+    #[default]
     #[serde(rename = "AMBER")]
     Amber,
     /// The organisation only.

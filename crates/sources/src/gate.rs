@@ -5,16 +5,13 @@ use ioc::{Observable, ObservableType};
 use playbook::manifest::{Manifest, Pap, Tlp};
 use url::{Url, form_urlencoded};
 
-/// The mark of everything that comes in, until intake says otherwise: our own organisation and its clients.
-pub const INCIDENT_TLP: Tlp = Tlp::Amber;
-
-/// Until intake says otherwise: passive lookups at others are allowed, nothing more.
+/// Of every incident: passive lookups at others are allowed, nothing more.
 pub const INCIDENT_PAP: Pap = Pap::Amber;
 
-/// Why marks forbid this provider, if they do: `tlp` or `pap`.
+/// Why marks forbid to ask this provider about what is marked so, if they do: `tlp` or `pap`.
 #[must_use]
-pub fn closed(manifest: &Manifest) -> Option<&'static str> {
-    if manifest.tlp_ceiling < INCIDENT_TLP {
+pub fn closed(manifest: &Manifest, tlp: Tlp) -> Option<&'static str> {
+    if manifest.tlp_ceiling < tlp {
         Some("tlp")
     } else if manifest.pap_ceiling < INCIDENT_PAP {
         Some("pap")

@@ -19,6 +19,7 @@ use playbook::{
     cache::{Leases, Quotas, Verdicts},
     incident::{Enriched, Sighted},
     lookup::failed,
+    manifest::Tlp,
     outcome::Outcome,
     ports::{Clock, Egress, Secrets},
 };
@@ -58,6 +59,8 @@ pub struct Ask<'a> {
     pub bundle: &'a Bundle,
     /// The observables.
     pub observables: &'a [Sighted],
+    /// How they may be shared.
+    pub tlp: Tlp,
     /// Lookups that were put off before: those whose time lies after the deadline are not asked again.
     pub postponed: &'a [Postponed],
     /// Who asks, for leases: the same on every repetition of the same work.
@@ -114,7 +117,7 @@ pub async fn ask(
     ask: Ask<'_>,
 ) -> Result<Asked, Fault> {
     let lines = Lines::open(ask.bundle, world.secrets).await;
-    let plan = Plan::of(ask.observables, &lines, ask.postponed, world.clock.now());
+    let plan = Plan::of((ask.observables, ask.tlp), &lines, ask.postponed, world.clock.now());
     let terms = Terms {
         owner: ask.owner,
         deadline: ask.deadline,
@@ -146,7 +149,8 @@ pub async fn ask_one(
         try_at: now,
         task: Some(task.to_owned()),
     });
-    let plan = Plan::of(&sighted, &lines, task.as_slice(), now);
+    // Its marks were looked at when it was put off.
+    let plan = Plan::of((&sighted, Tlp::Clear), &lines, task.as_slice(), now);
     let terms = Terms { owner: ask.owner, deadline: ask.deadline, failures_since: None, ends_leases: true };
     let asking = Asking::new(world, &lines, &bundle.policy, terms);
     let works = plan.works();

@@ -8,6 +8,7 @@ use playbook::{
     cache::Outcomes,
     incident::{Enriched, Sighted},
     lookup::skipped,
+    manifest::Tlp,
     outcome::{Outcome, Status},
 };
 
@@ -48,11 +49,16 @@ struct Placed<'a> {
 
 impl<'a> Plan<'a> {
     /// Decides for every observable that is not withheld and every provider that takes it.
-    pub(crate) fn of(chunk: &'a [Sighted], lines: &Lines<'_>, postponed: &[Postponed], now: Timestamp) -> Self {
+    pub(crate) fn of(
+        (chunk, tlp): (&'a [Sighted], Tlp),
+        lines: &Lines<'_>,
+        postponed: &[Postponed],
+        now: Timestamp,
+    ) -> Self {
         let mut works: BTreeMap<String, Work> = BTreeMap::new();
         let mut placed = Vec::with_capacity(chunk.len());
         for sighted in chunk {
-            let one = place(sighted, lines, now, &mut works);
+            let one = place((sighted, tlp), lines, now, &mut works);
             if let Some(work) = works.get_mut(&one.key) {
                 let before = postponed.iter().filter(|before| before.observable.key() == sighted.observable.key());
                 work.postponed.extend(before.map(|before| (before.provider.clone(), before.clone())));
@@ -97,7 +103,7 @@ fn note(outcome: &Outcome, is_reduced: bool) -> Outcome {
 }
 
 fn place<'a>(
-    sighted: &'a Sighted,
+    (sighted, tlp): (&'a Sighted, Tlp),
     lines: &Lines<'_>,
     now: Timestamp,
     works: &mut BTreeMap<String, Work>,
@@ -118,7 +124,7 @@ fn place<'a>(
         let skip = |reason| skipped(manifest, reason, now);
         let settled = if let Some(reason) = manifest.off_reason() {
             skip(reason)
-        } else if let Some(reason) = gate::closed(manifest) {
+        } else if let Some(reason) = gate::closed(manifest, tlp) {
             skip(reason)
         } else if outgoing == Outgoing::Nothing {
             skip("secret")

@@ -139,6 +139,7 @@ pub async fn run(
     let ask = sources::Ask {
         bundle: &bundle,
         observables: chunk,
+        tlp: extraction.tlp,
         postponed: &postpone::before(&before),
         owner: format!("{}-{offset}", incident_id.execution_name(run)),
         deadline: started + budget,

@@ -17,7 +17,7 @@ use playbook::{
     fakes::{MemoryEvidence, MemoryQueue, MemoryRows, MemorySecrets},
     incident::{Sighted, Withheld},
     lookup::{Answer, CallError, Request},
-    manifest::Manifest,
+    manifest::{Manifest, Tlp},
     outcome::{Outcome, Status},
     policy::{self, Policy},
     severity::Severity,
@@ -280,6 +280,8 @@ struct Desk {
     queue: MemoryQueue,
     bundle: Bundle,
     digest: String,
+    /// How the incidents are marked.
+    mark: Option<Tlp>,
 }
 
 impl Desk {
@@ -301,6 +303,7 @@ impl Desk {
             queue: MemoryQueue::default(),
             bundle,
             digest: String::new(),
+            mark: None,
         };
         desk.publish().await;
         desk
@@ -323,10 +326,13 @@ impl Desk {
             "native_id": name, "severity": "medium", "evidence": { "key": "mail/x" }, "received_at": now,
             "config_digest": self.digest, "status": "open", "run": 1, "updated_at": now,
         });
-        let document = json!({
+        let mut document = json!({
             "schema": Extraction::SCHEMA, "incident_id": id, "subject": "x", "participants": [],
             "observables": observables, "omissions": [],
         });
+        if let Some(mark) = self.mark {
+            document["tlp"] = json!(mark);
+        }
         let bytes = canonical::to_json(&document).unwrap();
         let extraction = self.evidence.store(&format!("x/{name}"), "application/json", &bytes).await.unwrap();
         let run = Run { schema: Run::SCHEMA.to_owned(), extraction: Some(extraction), ..Run::default() };

@@ -10,6 +10,7 @@ use playbook::{
     IncidentId,
     guard::Guard,
     incident::{Extraction, Omission, Sighted, Withheld},
+    manifest::Tlp,
 };
 
 use crate::limits;
@@ -28,6 +29,7 @@ pub struct Collector<'a> {
     /// SHA-256 of attachments by each of their digests.
     attachments: HashMap<String, Hashes>,
     subject: String,
+    tlp: Tlp,
     /// In the order of their coming.
     participants: HashMap<String, usize>,
     omissions: Vec<Omission>,
@@ -55,6 +57,7 @@ impl<'a> Collector<'a> {
             dropped: HashSet::new(),
             attachments: HashMap::new(),
             subject: String::new(),
+            tlp: Tlp::default(),
             participants: HashMap::new(),
             omissions: vec![],
             incomplete: false,
@@ -143,6 +146,11 @@ impl<'a> Collector<'a> {
         self.subject = subject.chars().take(limits::NAME_CHARS).collect();
     }
 
+    /// Notes how the incident may be shared.
+    pub fn set_tlp(&mut self, tlp: Tlp) {
+        self.tlp = tlp;
+    }
+
     /// Notes that something was left out that may hold observables.
     pub fn lose(&mut self, place: &str, reason: impl Into<String>) {
         self.incomplete = true;
@@ -188,6 +196,7 @@ impl<'a> Collector<'a> {
             incident_id: incident_id.clone(),
             subject: self.subject,
             participants,
+            tlp: self.tlp,
             observables: observables.collect(),
             omissions: self.omissions,
             incomplete: self.incomplete,

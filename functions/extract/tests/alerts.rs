@@ -9,6 +9,7 @@ use playbook::{
     IncidentId,
     guard::Guard,
     incident::{Extraction, Kind, Withheld},
+    manifest::Tlp,
 };
 use serde_json::{Value, json};
 
@@ -48,6 +49,14 @@ fn what_the_mapping_names_comes_before_its_texts() {
     assert_eq!(places(&found, "http://title.example/a"), ["alert:title"]);
     assert!(places(&found, "only-in-raw.example").is_empty(), "what was mapped is not searched again");
     assert!(!found.incomplete && found.omissions.is_empty(), "{:?}", found.omissions);
+}
+
+#[test]
+fn the_mark_of_an_alert_stays_with_what_is_found_in_it() {
+    assert_eq!(alert(&json!({})).tlp, Tlp::Amber, "what nobody has marked");
+    assert_eq!(alert(&json!({ "tlp": "GREEN" })).tlp, Tlp::Green);
+    assert_eq!(alert(&json!({ "tlp": "RED" })).tlp, Tlp::Red);
+    assert_eq!(read(br#"{"tlp": "CLEAR", "note": "no alert of ours"}"#).tlp, Tlp::Amber);
 }
 
 #[test]

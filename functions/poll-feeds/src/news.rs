@@ -64,13 +64,14 @@ async fn document(
         native_id: format!("{id}/{digest}"),
         title: format!("{}: {} new indicators", source.manifest.name, entries.len()),
         severity: Severity::Low,
+        tlp: source.feed.tlp,
         occurred_at: now,
         observables: entries.iter().filter_map(named).collect(),
         texts: vec![],
         assets: vec![],
         was_allowed: None,
         permalink: None,
-        raw: json!({ "feed": id, "tlp": source.feed.tlp, "entries": entries }),
+        raw: json!({ "feed": id, "entries": entries }),
     };
     let bytes = serde_json::to_vec(&alert).map_err(|error| Fault::Rejected(error.to_string()))?;
     evidence.store(&key, "application/json", &bytes).await

@@ -8,6 +8,7 @@ use playbook::{
     incident::Intake,
     intake::{Alert, FeedState, ListLine},
     lookup::{Answer, CallError, Request},
+    manifest::Tlp,
     policy::Policy,
     ports::{Destination, DnsAnswer, DnsQuestion, Nameserver},
     rows::{Commit, Key, Row, Write},
@@ -363,6 +364,7 @@ async fn the_first_fetch_is_the_baseline_and_what_comes_later_is_one_incident() 
     assert!(intake.native_id.starts_with("news/") && intake.native_id.len() == "news/".len() + 64);
     let named: Vec<&str> = alert.observables.iter().map(|named| named.value.as_str()).collect();
     assert_eq!((named, alert.title.as_str()), (vec!["c.example", "d.example"], "News: 2 new indicators"));
+    assert_eq!(alert.tlp, Tlp::Clear, "as the feed is marked");
     desk.clock.advance_minutes(60);
     assert_eq!(desk.tick().await.incidents, 0, "nothing is new any more");
 }

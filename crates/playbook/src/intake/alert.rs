@@ -8,6 +8,7 @@ use url::Url;
 use super::{Alert, IntakeSource, Named};
 use crate::{
     Timestamp, canonical,
+    manifest::Tlp,
     mapping::{Expression, MappingError},
     severity::Severity,
 };
@@ -88,6 +89,7 @@ impl IntakeSource {
             native_id: native_id(item.get("native_id")).ok_or("no native_id")?,
             title: one_line(item.get("title").and_then(Value::as_str).unwrap_or_default(), TITLE_MAX_CHARS),
             severity: severity(item.get("severity"))?,
+            tlp: Tlp::default(),
             occurred_at: text(&item, "occurred_at").and_then(|text| Timestamp::parse(text).ok()).unwrap_or(received_at),
             observables: vec![],
             texts: texts(item.get("texts"))?,
@@ -125,6 +127,7 @@ impl IntakeSource {
             title: one_line(&format!("{}: an alert that could not be mapped: {why}", self.name), TITLE_MAX_CHARS),
             // Nobody knows how bad it is; somebody should look today.
             severity: Severity::Medium,
+            tlp: Tlp::default(),
             occurred_at: received_at,
             observables: vec![],
             texts: vec![strings(body)],

@@ -1,6 +1,6 @@
 //! Whatever happens, every provider that takes an observable has exactly one outcome for it.
 
-use playbook::manifest::{Tlp, Verified};
+use playbook::manifest::Verified;
 
 use super::*;
 use sources::lines::{BREAKER_FAILURES, Key, Line};
@@ -27,6 +27,25 @@ async fn every_provider_has_one_outcome_for_every_observable() {
     let expected = "a found, b not_found, c skipped(disabled), d skipped(terms), e skipped(no_key), f skipped(documented), g skipped(tlp)";
     assert_eq!(told, [expected, expected]);
     assert_eq!(desk.egress.calls.borrow().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_is_asked_about_what_is_marked_up_to_its_ceiling() {
+    let ceilings = [("clear", Tlp::Clear), ("green", Tlp::Green), ("amber", Tlp::Amber), ("red", Tlp::Red)];
+    let providers = ceilings.map(|(id, ceiling)| changed(id, |manifest| manifest.tlp_ceiling = ceiling));
+    let mut desk = Desk::new(providers.into()).await;
+    for (name, mark, expected) in [
+        ("clear", Some(Tlp::Clear), "amber found, clear found, green found, red found"),
+        ("green", Some(Tlp::Green), "amber found, clear skipped(tlp), green found, red found"),
+        ("unmarked", None, "amber found, clear skipped(tlp), green skipped(tlp), red found"),
+        ("strict", Some(Tlp::AmberStrict), "amber skipped(tlp), clear skipped(tlp), green skipped(tlp), red found"),
+        ("red", Some(Tlp::Red), "amber skipped(tlp), clear skipped(tlp), green skipped(tlp), red found"),
+    ] {
+        desk.mark = mark;
+        // Each its own: an answer from the cache would say nothing about what left.
+        let told = desk.told(name, &[observable(ObservableType::DomainName, &format!("{name}.net"))]).await;
+        assert_eq!(told, [expected], "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Lookups are tried again at their time, within the limits, and not for ever.
 
-use playbook::pending::DUE_PARKED;
+use playbook::{manifest::Tlp, pending::DUE_PARKED};
 
 use super::*;
 
@@ -41,6 +41,19 @@ async fn an_old_message_of_a_row_that_has_moved_on_is_dropped() {
         assert_eq!(desk.deliver(&old).await, none_failed());
     }
     assert!(desk.queue.messages.borrow().is_empty() && desk.paths().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_was_put_off_has_passed_the_marks() {
+    // As of an incident that is marked GREEN: the row does not say so, and is there because it was allowed.
+    let mut provider = limited();
+    provider.tlp_ceiling = Tlp::Green;
+    let desk = Desk::new(provider, "closed").await;
+    desk.answers(MALICIOUS);
+    let message = desk.postponed("vt", "quota", None, 0).await;
+    assert_eq!(desk.deliver(&message).await, none_failed());
+    assert_eq!(desk.paths().len(), 1);
+    desk.assert_opened_once(2).await;
 }
 
 #[tokio::test(start_paused = true)]
