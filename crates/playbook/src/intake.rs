@@ -112,7 +112,7 @@ pub struct Feed {
     pub becomes: Becomes,
     /// How it may be shared.
     pub tlp: Tlp,
-    /// The most entries that are read.
+    /// The most entries that it may have; with more the fetch has failed.
     #[serde(default = "many")]
     pub entries_max: usize,
 }
@@ -142,7 +142,7 @@ pub enum Format {
 pub enum Becomes {
     /// A list that a provider of kind `list` looks into.
     List,
-    /// Entries that are new since the last fetch become one incident, of 2,000 observables at most. The first fetch of a
+    /// Entries that are new since the last fetch become incidents, of 500 observables at most. The first fetch of a
     /// document is only what later ones are compared with; of a collection of TAXII everything is news.
     Incidents,
 }

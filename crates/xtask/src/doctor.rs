@@ -1,5 +1,7 @@
 //! `cargo xtask doctor`: looks at a deployment for what makes a playbook fail in silence, and says what to do about it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use playbook::{bundle::Bundle, canonical};
 use serde::Serialize;
@@ -123,6 +125,7 @@ fn findings(ask: Ask<'_>, stack: &str, bundle: &Bundle) -> Result<Vec<Finding>> 
     for (what, output) in [
         ("intake dead letters", "IntakeDeadLetterQueueUrl"),
         ("mail dead letters", "MailDeadLetterQueueUrl"),
+        ("dead letters of events", "AlertDeadLetterQueueUrl"),
         ("follow-up dead letters", "FollowUpDeadLetterQueueUrl"),
     ] {
         findings.extend(dead_letters(ask, what, deployed.output(output)));
@@ -154,18 +157,18 @@ fn configuration(ask: Ask<'_>, deployed: &Deployed, bundle: &Bundle) -> Result<F
     Ok(Finding::attention(what, format!("{short}… is published, playbook/ here says something else"), next))
 }
 
-/// Whether every source and target that is on has its key.
+/// Whether everything that is on has its key.
 fn keys(ask: Ask<'_>, stack: &str, bundle: &Bundle) -> Vec<Finding> {
-    let providers = bundle.providers.values().filter(|p| p.off_reason().is_none()).filter_map(|p| p.secret.as_deref());
-    let targets = bundle.targets.values().filter(|t| t.off_reason().is_none()).filter_map(|t| t.secret.as_deref());
-    let webhooks = bundle.intake.values().filter(|s| s.off_reason().is_none()).filter_map(|s| s.webhook.as_ref());
-    let wanted: [(&'static str, &str, Vec<&str>); 3] = [
-        ("keys of providers", "providers", providers.collect()),
-        ("keys of targets", "targets", targets.collect()),
-        ("keys of alert doors", "alerts", webhooks.map(|webhook| webhook.secret.as_str()).collect()),
-    ];
+    let named = publish::named(bundle);
     let next = "cargo xtask secret set ID; what has no key is off, and every incident says so";
-    let look = |(what, kind, wanted): (&'static str, &str, Vec<&str>)| {
+    let look = |kind: &'static str| {
+        let what = match kind {
+            "providers" => "keys of providers",
+            "targets" => "keys of targets",
+            "alerts" => "keys of alert doors",
+            _ => "keys of feeds",
+        };
+        let wanted: BTreeSet<&str> = named.iter().filter(|s| s.kind == kind && s.is_on).map(|s| s.id).collect();
         let path = format!("/{stack}/{kind}");
         let set = match ask(&["ssm", "get-parameters-by-path", "--path", &path]) {
             Ok(told) => told["Parameters"].as_array().cloned().unwrap_or_default(),
@@ -179,7 +182,7 @@ fn keys(ask: Ask<'_>, stack: &str, bundle: &Bundle) -> Vec<Finding> {
             Finding::attention(what, format!("missing: {}", missing.join(", ")), next)
         }
     };
-    wanted.into_iter().map(look).collect()
+    publish::KINDS.into_iter().map(look).collect()
 }
 
 /// Whether SES sends to anybody, and knows the sender.
@@ -317,15 +320,13 @@ mod tests {
                 ],
                 "Outputs": [
                     {"OutputKey": "EvidenceBucketName", "OutputValue": "ioc-evidence"},
-                    {"OutputKey": "IntakeDeadLetterQueueUrl", "OutputValue": "https://sqs.example/dlq"}
+                    {"OutputKey": "IntakeDeadLetterQueueUrl", "OutputValue": "https://sqs.example/dlq"},
+                    {"OutputKey": "AlertDeadLetterQueueUrl", "OutputValue": "https://sqs.example/alerts"}
                 ]
             }]})),
             ["s3api", ..] => Ok(Value::Null),
             ["ssm", _, "--path", path] => {
-                let providers = bundle.providers.values().filter_map(|p| p.secret.clone());
-                let others = bundle.targets.values().filter_map(|t| t.secret.clone());
-                let doors = bundle.intake.values().filter_map(|s| s.webhook.as_ref().map(|w| w.secret.clone()));
-                let names = providers.chain(others).chain(doors).map(|id| json!({"Name": format!("{path}/{id}")}));
+                let names = publish::named(&bundle).into_iter().map(|s| json!({"Name": format!("{path}/{}", s.id)}));
                 Ok(json!({"Parameters": names.collect::<Vec<_>>()}))
             }
             ["sesv2", "get-account"] => Ok(
@@ -370,12 +371,23 @@ mod tests {
         let few = json!({"AccountLimit": {"UnreservedConcurrentExecutions": 10}});
         check(|a| (a[0] == "lambda").then(|| Ok(few.clone())), &[("Lambda concurrency", State::Attention)]);
         let some = json!({"Attributes": {"ApproximateNumberOfMessages": "3"}});
-        check(|a| (a[0] == "sqs").then(|| Ok(some.clone())), &[("intake dead letters", State::Attention)]);
+        for (queue, what) in [("dlq", "intake dead letters"), ("alerts", "dead letters of events")] {
+            let is_it = |a: &[&str]| a[0] == "sqs" && a[3].ends_with(queue);
+            check(|a| is_it(a).then(|| Ok(some.clone())), &[(what, State::Attention)]);
+        }
         let none = json!({"Parameters": []});
-        check(
-            |a| (a.get(3) == Some(&"/ioc/providers")).then(|| Ok(none.clone())),
-            &[("keys of providers", State::Attention)],
-        );
+        for kind in publish::KINDS {
+            let path = format!("/ioc/{kind}");
+            let is_wanted = |bundle: &Bundle| publish::named(bundle).iter().any(|s| s.kind == kind && s.is_on);
+            let bundle = config::load(&Project::find().unwrap(), None).unwrap();
+            let what = match kind {
+                "alerts" => "keys of alert doors".to_owned(),
+                _ => format!("keys of {kind}"),
+            };
+            let odd = [(what.as_str(), State::Attention)];
+            let odd = if is_wanted(&bundle) { &odd[..] } else { &[] };
+            check(|a| (a.get(3) == Some(&path.as_str())).then(|| Ok(none.clone())), odd);
+        }
         let rings = json!({"MetricAlarms": [{"AlarmName": "ioc-degraded"}]});
         check(|a| (a[0] == "cloudwatch").then(|| Ok(rings.clone())), &[("alarms", State::Attention)]);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{config, extract_command::word, project::Project, publish, term};
 
 /// Which secrets of a deployment are set; `None` where no deployment was named.
-type Secrets = Option<BTreeSet<String>>;
+pub type Secrets = Option<BTreeSet<String>>;
 
 /// Lists the providers. With a stack, also which keys are set there.
 pub fn providers(project: &Project, stack: Option<&str>, json: bool) -> Result<()> {
@@ -20,6 +20,14 @@ pub fn providers(project: &Project, stack: Option<&str>, json: bool) -> Result<(
         term::line(&serde_json::to_string_pretty(&told)?);
         return Ok(());
     }
+    term::line(&provider_table(&bundle, &secrets));
+    let on = bundle.providers.values().filter(|provider| off(provider, &secrets).is_none()).count();
+    term::line(&format!("\n{on} of {} are on. {}", bundle.providers.len(), hint(stack)));
+    Ok(())
+}
+
+/// One line per provider.
+pub fn provider_table(bundle: &Bundle, secrets: &Secrets) -> String {
     let head = ["PROVIDER", "KIND", "TYPES", "FAMILY", "GRADE", "LIMITS", "DISCLOSES", "KEY", "STATE"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(bundle.providers.values().map(|provider| {
@@ -31,14 +39,11 @@ pub fn providers(project: &Project, stack: Option<&str>, json: bool) -> Result<(
             if provider.opines { word(&provider.grade) } else { "context".to_owned() },
             limits(provider),
             word(&provider.discloses),
-            key(provider.secret.as_deref(), &secrets),
-            state(off(provider, &secrets).as_deref()),
+            key(provider.secret.as_deref(), secrets),
+            state(off(provider, secrets).as_deref()),
         ]
     }));
-    term::line(&term::table(&rows));
-    let on = bundle.providers.values().filter(|provider| off(provider, &secrets).is_none()).count();
-    term::line(&format!("\n{on} of {} are on. {}", bundle.providers.len(), hint(stack)));
-    Ok(())
+    term::table(&rows)
 }
 
 /// Lists the targets, and what comes in.

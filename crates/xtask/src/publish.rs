@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use playbook::{bundle::Bundle, canonical};
 use serde_json::{Value, json};
 
-use crate::{config, local::Venv, process, project::Project, term};
+use crate::{config, listing, local::Venv, process, project::Project, term};
 
 /// Checks `playbook/` and says what it holds.
 pub fn check(project: &Project, json: bool) -> Result<()> {
@@ -24,18 +24,7 @@ pub fn check(project: &Project, json: bool) -> Result<()> {
         term::line(&serde_json::to_string_pretty(&told)?);
         return Ok(());
     }
-    let mut rows = vec![["PROVIDER", "TYPES", "GRADE", "KEY", "STATE"].map(str::to_owned).to_vec()];
-    for manifest in bundle.providers.values() {
-        let types: Vec<&str> = manifest.types.iter().map(|kind| kind.as_str()).collect();
-        rows.push(vec![
-            manifest.id.clone(),
-            types.join(" "),
-            crate::extract_command::word(&manifest.grade),
-            manifest.secret.clone().unwrap_or_else(|| "none needed".to_owned()),
-            manifest.off_reason().map_or_else(|| "on".to_owned(), |why| format!("off: {why}")),
-        ]);
-    }
-    term::line(&term::table(&rows));
+    term::line(&listing::provider_table(&bundle, &None));
     term::line(&format!(
         "\nplaybook/ is in order: providers {}, targets {}, digest {digest}",
         bundle.providers.len(),
@@ -103,23 +92,45 @@ pub fn set_secret(project: &Project, stack: &str, id: &str, is_consumer: bool) -
     Ok(())
 }
 
-/// Who reads a secret: each kind of manifest has a path of its own, so that no function can read another's keys.
+/// A secret that a manifest names.
+pub struct Named<'a> {
+    /// Who reads it: each kind of manifest has a path of its own, so that no function can read another's keys.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: &'a str,
+    /// Whether the manifest that names it is on.
+    pub is_on: bool,
+}
+
+impl<'a> Named<'a> {
+    fn new(kind: &'static str, id: Option<&'a String>, off: Option<&str>) -> Option<Self> {
+        Some(Self { kind, id: id?, is_on: off.is_none() })
+    }
+}
+
+/// The kinds of manifests that name secrets.
+pub const KINDS: [&str; 4] = ["providers", "targets", "alerts", "feeds"];
+
+/// Every secret that a manifest names.
+#[must_use]
+pub fn named(bundle: &Bundle) -> Vec<Named<'_>> {
+    let providers = bundle.providers.values().map(|m| Named::new("providers", m.secret.as_ref(), m.off_reason()));
+    let targets = bundle.targets.values().map(|t| Named::new("targets", t.secret.as_ref(), t.off_reason()));
+    let intake = bundle.intake.values().flat_map(|source| {
+        let webhook = source.webhook.as_ref().map(|webhook| &webhook.secret);
+        let feed = source.feed.as_ref().and_then(|feed| feed.secret.as_ref());
+        [Named::new("alerts", webhook, source.off_reason()), Named::new("feeds", feed, source.off_reason())]
+    });
+    providers.chain(targets).chain(intake).flatten().collect()
+}
+
 fn kinds(bundle: &Bundle, id: &str) -> Result<Vec<&'static str>> {
-    let providers = bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref());
-    let targets = bundle.targets.values().filter_map(|target| target.secret.as_deref());
-    let alerts = bundle.intake.values().filter_map(|source| source.webhook.as_ref()).map(|door| door.secret.as_str());
-    let feeds = bundle.intake.values().filter_map(|source| source.feed.as_ref()?.secret.as_deref());
-    let named: [(&'static str, Vec<&str>); 4] = [
-        ("providers", providers.collect()),
-        ("targets", targets.collect()),
-        ("alerts", alerts.collect()),
-        ("feeds", feeds.collect()),
-    ];
-    let kinds: Vec<&str> = named.iter().filter(|(_, ids)| ids.contains(&id)).map(|(kind, _)| *kind).collect();
+    let named = named(bundle);
+    let mut kinds: Vec<&str> = named.iter().filter(|secret| secret.id == id).map(|secret| secret.kind).collect();
+    kinds.dedup();
     if kinds.is_empty() {
-        let mut known: Vec<&str> = named.into_iter().flat_map(|(_, ids)| ids).collect();
-        known.sort_unstable();
-        known.dedup();
+        let known: BTreeSet<&str> = named.iter().map(|secret| secret.id).collect();
+        let known: Vec<&str> = known.into_iter().collect();
         bail!("no manifest asks for the secret {id:?}: they ask for {}", known.join(", "));
     }
     Ok(kinds)

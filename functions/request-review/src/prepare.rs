@@ -100,9 +100,11 @@ async fn open(
     };
     if row.asked.is_empty() && inherited.is_none() {
         // Waiting for nobody would end in silence: the machine fails on it, and the alarm topic is told.
-        return Err(Fault::Rejected(format!(
-            "nobody is left who may decide round {round}: every approver's mailbox is part of the incident"
-        )));
+        let why = match round {
+            1 => "every approver's mailbox is part of the incident",
+            _ => "the policy has no further level in which somebody may",
+        };
+        return Err(Fault::Rejected(format!("nobody is left who may decide round {round}: {why}")));
     }
 
     let mut writes = vec![];

@@ -243,7 +243,16 @@ async fn when_nobody_is_left_who_may_decide_the_stage_fails_visibly() {
     let mut assessment = sample::assessment().unwrap();
     assessment.participants.push(APPROVER.to_owned());
     let team = Team::of(&[&[APPROVER]], assessment).await;
-    assert!(matches!(team.prepare(1, 1).await, Err(Fault::Rejected(reason)) if reason.contains("nobody is left")));
+    let why = "nobody is left who may decide round 1: every approver's mailbox is part of the incident";
+    assert!(matches!(team.prepare(1, 1).await, Err(Fault::Rejected(reason)) if reason == why));
+    assert!(team.mailed_to().is_empty());
+}
+
+#[tokio::test]
+async fn a_round_after_the_last_level_fails_visibly_and_says_so() {
+    let team = Team::usual().await;
+    let why = "nobody is left who may decide round 3: the policy has no further level in which somebody may";
+    assert!(matches!(team.prepare(1, 3).await, Err(Fault::Rejected(reason)) if reason == why));
     assert!(team.mailed_to().is_empty());
 }
 

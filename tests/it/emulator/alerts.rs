@@ -2,10 +2,10 @@
 
 use std::{process::Command, rc::Rc};
 
-use playbook::{IncidentId, Timestamp, incident::IncidentStatus};
+use playbook::{IncidentId, incident::IncidentStatus};
 use serde_json::{Value, json};
 
-use super::{Deployed, NIGHT_SHIFT, deployed::until, intake::retry_soon};
+use super::{Deployed, NIGHT_SHIFT, deployed::until};
 
 /// Signs as `docs/OPERATIONS.md` shows and sends with curl: the way of somebody who writes an integration.
 const SEND: &str = r#"

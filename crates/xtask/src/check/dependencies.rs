@@ -141,7 +141,9 @@ fn of_ours(project: &Project, package: &Value, idents: &BTreeMap<&str, String>) 
         if let Some(to) = dependency["path"].as_str().map(folder_of) {
             let points_down = layer(&to) < layer(&folder) || layer(&folder) == 4;
             if !(points_down || is_for_tests && layer(&to) <= 1) {
-                findings.push(format!("{folder} depends on {to}: arrows go functions → aws → playbook → ioc"));
+                findings.push(format!(
+                    "{folder} depends on {to}: arrows go functions → aws, egress, sources, targets → playbook → ioc"
+                ));
             }
         }
     }

@@ -16,7 +16,7 @@ use playbook::{
 use serde_json::{Value, json};
 
 use super::{Emulator, Gateway, Venv, basic, lock};
-use crate::{build::STAGE, process, project::Project};
+use crate::{build::STAGE, process, project::Project, publish};
 
 /// What one call to a function may take.
 const CALL: Duration = Duration::from_mins(1);
@@ -184,16 +184,7 @@ impl Stack {
 
     /// Sets every secret that a manifest names to something: recorded answers ask for a key, not for the right one.
     pub async fn set_dummy_secrets(&self, bundle: &Bundle) -> Result<()> {
-        let providers = bundle.providers.values().filter_map(|manifest| manifest.secret.as_deref());
-        let targets = bundle.targets.values().filter_map(|target| target.secret.as_deref());
-        let doors = bundle.intake.values().filter_map(|source| Some(source.webhook.as_ref()?.secret.as_str()));
-        let feeds = bundle.intake.values().filter_map(|source| source.feed.as_ref()?.secret.as_deref());
-        for (kind, id) in providers
-            .map(|id| ("providers", id))
-            .chain(targets.map(|id| ("targets", id)))
-            .chain(doors.map(|id| ("alerts", id)))
-            .chain(feeds.map(|id| ("feeds", id)))
-        {
+        for publish::Named { kind, id, .. } in publish::named(bundle) {
             self.set_secret(&format!("/{}/{kind}/{id}", self.name), &format!("robot:dummy-key-of-{id}")).await?;
         }
         Ok(())
