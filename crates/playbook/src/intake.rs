@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::{
     Timestamp,
+    authored::{self, yes},
     incident::EvidenceRef,
     manifest::{Terms, Tlp},
     rows::Key,
@@ -147,10 +148,6 @@ pub enum Becomes {
     Incidents,
 }
 
-const fn yes() -> bool {
-    true
-}
-
 fn default_tenant() -> String {
     "default".to_owned()
 }
@@ -166,13 +163,7 @@ impl IntakeSource {
     /// Why it is not heard or fetched, if it is not: `disabled` or `terms`.
     #[must_use]
     pub fn off_reason(&self) -> Option<&'static str> {
-        if !self.enabled {
-            Some("disabled")
-        } else if self.terms.as_ref().is_some_and(|terms| !terms.acknowledged) {
-            Some("terms")
-        } else {
-            None
-        }
+        authored::off_reason(self.enabled, self.terms.as_ref())
     }
 }
 

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Fault, canonical,
+    Fault,
+    authored::{self, Complaint, yes},
+    canonical,
     mapping::{Expression, MappingError},
     outcome::{Grade, Status},
     ports::RecordType,
@@ -394,10 +396,6 @@ fn is_none(redirects: &Redirects) -> bool {
     *redirects == Redirects::None
 }
 
-const fn yes() -> bool {
-    true
-}
-
 /// What is made of a manifest once and kept; never part of its value, and not copied with it.
 #[derive(Debug, Default)]
 struct Made {
@@ -420,21 +418,9 @@ impl PartialEq for Made {
 
 impl Eq for Made {}
 
-/// A manifest that cannot be used, with its file and line.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {message}")]
-pub struct ManifestError {
-    /// The file, as it was named to us.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u64,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
 impl Manifest {
     /// Reads and checks a manifest; unknown keys are errors. `file` is only for messages.
-    pub fn parse(yaml: &str, file: &str) -> Result<Self, ManifestError> {
+    pub fn parse(yaml: &str, file: &str) -> Result<Self, Complaint> {
         validate::parse(yaml, file)
     }
 
@@ -446,15 +432,8 @@ impl Manifest {
     /// Why it is not asked, if it is not: `disabled`, `terms` or `documented`.
     #[must_use]
     pub fn off_reason(&self) -> Option<&'static str> {
-        if !self.enabled {
-            Some("disabled")
-        } else if self.terms.as_ref().is_some_and(|terms| !terms.acknowledged) {
-            Some("terms")
-        } else if self.verified == Verified::Documented {
-            Some("documented")
-        } else {
-            None
-        }
+        let documented = (self.verified == Verified::Documented).then_some("documented");
+        authored::off_reason(self.enabled, self.terms.as_ref()).or(documented)
     }
 
     /// Whether it can be asked about this observable: its type, and for a file one of its digests. A list takes every digest.

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use ioc::ObservableType;
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{ManifestError, Method, Terms};
+use crate::{
+    authored::{self, Complaint, yes},
+    manifest::{Method, Terms},
+};
 
 /// A target's manifest (`target/1`). Unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,10 +59,6 @@ pub struct Target {
     /// The sets. Only for `waf_ip_set`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_sets: Option<IpSetArns>,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -190,7 +189,7 @@ impl Target {
     pub const SCHEMA: &str = "target/1";
 
     /// Reads and checks a manifest; unknown keys are errors. `file` is only for messages.
-    pub fn parse(yaml: &str, file: &str) -> Result<Self, ManifestError> {
+    pub fn parse(yaml: &str, file: &str) -> Result<Self, Complaint> {
         validate::parse(yaml, file)
     }
 
@@ -203,13 +202,7 @@ impl Target {
     /// Why it is not written to, if it is not: `disabled` or `terms`.
     #[must_use]
     pub fn off_reason(&self) -> Option<&'static str> {
-        if !self.enabled {
-            Some("disabled")
-        } else if self.terms.as_ref().is_some_and(|terms| !terms.acknowledged) {
-            Some("terms")
-        } else {
-            None
-        }
+        authored::off_reason(self.enabled, self.terms.as_ref())
     }
 
     /// What is written into every entry of ours, so that we know it again.

@@ -3,6 +3,7 @@
 use std::{fmt, path::Path};
 
 use playbook::{
+    authored::{self, Complaint, line_of},
     bundle::Bundle,
     intake::{Event, IntakeSource},
     manifest::Manifest,
@@ -13,23 +14,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::project::Project;
-
-/// Something wrong in a file that a person wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complaint {
-    /// The file, relative to the project's root.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u64,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Complaint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.message)
-    }
-}
 
 /// Everything that is wrong, at least one complaint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,16 +37,10 @@ pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Comp
     let mut complaints = vec![];
     let policy_path = project.path("playbook/policy.yaml");
     let policy = read(project, &policy_path).and_then(|text| policy(project, &policy_path, &text, overlay));
-    let providers = each(project, "playbook/providers", &mut complaints, |text, file| {
-        Manifest::parse(text, file).map_err(|e| Complaint { file: e.file, line: e.line, message: e.message })
-    });
-    let targets = each(project, "playbook/targets", &mut complaints, target);
+    let providers = each(project, "playbook/providers", &mut complaints, Manifest::parse);
+    let targets = each(project, "playbook/targets", &mut complaints, Target::parse);
     let intake = each(project, "playbook/intake", &mut complaints, |text, file| {
-        let source = IntakeSource::parse(text, file).map_err(|e| Complaint {
-            file: e.file,
-            line: e.line,
-            message: e.message,
-        })?;
+        let source = IntakeSource::parse(text, file)?;
         Ok((source, file.to_owned(), line_of(text, &["event"])))
     });
     complaints.extend(heard_twice(&intake));
@@ -107,7 +85,7 @@ impl Overlay {
     /// Reads an overlay from a file.
     pub fn read(project: &Project, path: &Path) -> Result<Self, Complaint> {
         let file = project.name_of(path);
-        let mut policy: Value = parse(&read(project, path)?, &file)?;
+        let mut policy: Value = authored::read(&read(project, path)?, &file)?;
         let mut manifests = serde_json::Map::new();
         if let Some(keys) = policy.as_object_mut() {
             manifests.extend(["providers", "targets", "intake"].iter().filter_map(|kind| keys.remove_entry(*kind)));
@@ -130,16 +108,6 @@ impl Overlay {
     }
 }
 
-/// Reads YAML strictly; the complaint names the line.
-pub fn parse<T: DeserializeOwned>(yaml: &str, file: &str) -> Result<T, Complaint> {
-    serde_saphyr::from_str(yaml).map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line());
-        let whole = error.without_snippet().to_string();
-        let message = whole.lines().next().unwrap_or_default().to_owned();
-        Complaint { file: file.to_owned(), line, message }
-    })
-}
-
 fn read(project: &Project, path: &Path) -> Result<String, Complaint> {
     let complain = |message: String| Complaint { file: project.name_of(path), line: 1, message };
     let bytes = std::fs::read(path).map_err(|error| complain(format!("cannot be read: {error}")))?;
@@ -154,7 +122,7 @@ fn policy(
     overlay: Option<&Overlay>,
 ) -> Result<(Policy, String), Complaint> {
     let file = project.name_of(path);
-    let shipped: Policy = parse(text, &file)?;
+    let shipped: Policy = authored::read(text, &file)?;
     let Some(overlay) = overlay else { return Ok((shipped, text.to_owned())) };
     let mut merged = serde_json::to_value(&shipped).map_err(|error| Complaint {
         file: file.clone(),
@@ -199,10 +167,6 @@ fn merge(under: &mut Value, over: &Value) {
         }
         (under, over) => *under = over.clone(),
     }
-}
-
-fn target(yaml: &str, file: &str) -> Result<Target, Complaint> {
-    Target::parse(yaml, file).map_err(|e| Complaint { file: e.file, line: e.line, message: e.message })
 }
 
 /// Events that two sources would take: only one of them would get them.
@@ -255,23 +219,6 @@ fn locate(file: &str, yaml: &str, fault: &str) -> Complaint {
     Complaint { file: file.to_owned(), line: line_of(yaml, &keys), message }
 }
 
-/// The line of a nested key: each key is looked for below the one before, as far as they are found.
-fn line_of(yaml: &str, keys: &[&str]) -> u64 {
-    let mut found = 1;
-    let mut lines = (1_u64..).zip(yaml.lines());
-    for key in keys {
-        let is_it = |line: &str| {
-            let line = line.trim_start().trim_start_matches("- ");
-            line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':'))
-        };
-        match lines.find(|(_, line)| is_it(line)) {
-            Some((number, _)) => found = number,
-            None => break,
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -310,11 +257,13 @@ mod tests {
 
     #[test]
     fn bad_yaml_names_its_line() {
-        let complaint = parse::<Value>("a: 1\nb: [\n", "x.yaml").unwrap_err();
+        let complaint = authored::read::<Value>("a: 1\nb: [\n", "x.yaml").unwrap_err();
         assert!(complaint.to_string().starts_with("x.yaml:"), "{complaint}");
         assert!(complaint.line >= 2, "{complaint}");
-        let complaint =
-            target("schema: target/1\nid: b\nname: n\nkind: served_list\neffect: enforces\ntypes: []\n", "t/a.yaml");
+        let complaint = Target::parse(
+            "schema: target/1\nid: b\nname: n\nkind: served_list\neffect: enforces\ntypes: []\n",
+            "t/a.yaml",
+        );
         assert_eq!(complaint.unwrap_err().line, 2);
     }
 }

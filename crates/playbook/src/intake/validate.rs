@@ -1,30 +1,25 @@
 //! What must hold of a source's manifest before anything of it is taken; every complaint names its line.
 
 use super::{IntakeSource, feed};
-use crate::{manifest::ManifestError, mapping::Expression};
+use crate::{
+    authored::{self, Complaint, is_id},
+    mapping::Expression,
+};
 
 /// The longest name that people give a source, in characters.
 const NAME_MAX_CHARS: usize = 80;
 
 impl IntakeSource {
     /// Reads and checks a manifest; unknown keys are errors. `file` names it in messages, and its stem must be the id.
-    pub fn parse(yaml: &str, file: &str) -> Result<Self, ManifestError> {
-        let complain = |line: u64, message: String| ManifestError { file: file.to_owned(), line, message };
-        let source: Self = serde_saphyr::from_str(yaml).map_err(|error| {
-            let line = error.location().map_or(1, |location| location.line());
-            // The reader repeats the place, and an excerpt of the file: the first words say it all.
-            let whole = error.without_snippet().to_string();
-            let message = whole.split(" at line ").next().and_then(|text| text.lines().next()).unwrap_or_default();
-            complain(line, message.to_owned())
-        })?;
-        let stem = file.rsplit(['/', '\\']).next().unwrap_or_default().split('.').next().unwrap_or_default();
-        let mut faults = source.faults();
-        if !stem.is_empty() && stem != source.id {
-            faults.push(format!("id: it is {:?}, but the file is called {stem}.yaml", source.id));
-        }
-        match faults.first() {
+    pub fn parse(yaml: &str, file: &str) -> Result<Self, Complaint> {
+        let source: Self = authored::read(yaml, file)?;
+        let misnamed = authored::named_as(&source.id, file).err().map(|wrong| wrong.message);
+        match source.faults().into_iter().chain(misnamed).next() {
             None => Ok(source),
-            Some(fault) => Err(complain(line_of(yaml, fault), fault.clone())),
+            Some(message) => {
+                let keys: Vec<&str> = message.split(':').next().unwrap_or_default().split('.').collect();
+                Err(Complaint { file: file.to_owned(), line: authored::line_of(yaml, &keys), message })
+            }
         }
     }
 
@@ -38,9 +33,9 @@ impl IntakeSource {
             }
         };
         complain(self.schema != Self::SCHEMA, "schema: this version reads \"intake-source/1\"");
-        complain(!is_word(&self.id), "id: lower-case letters, digits and hyphens, at most 40");
+        complain(!is_id(&self.id), "id: lower-case letters, digits and hyphens, at most 40");
         complain(is_blank(&self.name), "name: 1 to 80 characters");
-        complain(!is_word(&self.tenant), "tenant: lower-case letters, digits and hyphens, at most 40");
+        complain(!is_id(&self.tenant), "tenant: lower-case letters, digits and hyphens, at most 40");
         complain(
             self.terms.as_ref().is_some_and(|terms| terms.note.trim().is_empty()),
             "terms.note: what they ask for",
@@ -50,7 +45,7 @@ impl IntakeSource {
         complain(doors.count() != 1, "schema: there is exactly one of webhook, event and feed");
         if let Some(webhook) = &self.webhook {
             complain(
-                !is_word(&webhook.secret),
+                !is_id(&webhook.secret),
                 "webhook.secret: the id of a secret, of lower-case letters, digits and hyphens, never the secret itself",
             );
         }
@@ -68,27 +63,6 @@ impl IntakeSource {
 
 fn is_blank(text: &str) -> bool {
     text.trim().is_empty() || text.chars().count() > NAME_MAX_CHARS || text.chars().any(char::is_control)
-}
-
-fn is_word(text: &str) -> bool {
-    (1..=40).contains(&text.len())
-        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-}
-
-/// The line of the key that a fault begins with; each name is looked for below the one before, as far as they are found.
-fn line_of(yaml: &str, fault: &str) -> u64 {
-    let path = fault.split(':').next().unwrap_or_default();
-    let mut found = 1;
-    let mut lines = (1_u64..).zip(yaml.lines());
-    for key in path.split('.') {
-        let is_it = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
-        match lines.find(|(_, line)| is_it(line)) {
-            Some((number, _)) => found = number,
-            None => break,
-        }
-    }
-    found
 }
 
 #[cfg(test)]

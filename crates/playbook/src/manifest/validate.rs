@@ -6,70 +6,17 @@ use std::net::IpAddr;
 
 use ioc::{Observable, ObservableType};
 
-use super::{Manifest, ManifestError, OutcomeRule, ProviderKind, Redirects, SCHEMA, SYSTEM_RESOLVER};
+use super::{Manifest, OutcomeRule, ProviderKind, Redirects, SCHEMA, SYSTEM_RESOLVER};
 use crate::{
+    authored::{self, Checked, Complaint, Wrong, complain, is_id, is_word, named_as},
     mapping::{Expression, MappingError},
     outcome::{PENDING_SUBMITTED, Status},
 };
 
-/// A complaint: the top-level key it is about, a text in that key's part of the file, and the message.
-struct Complaint {
-    key: &'static str,
-    near: String,
-    message: String,
-}
-
-impl Complaint {
-    fn new(key: &'static str, near: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key, near: near.into(), message: message.into() }
-    }
-}
-
-type Checked = Result<(), Complaint>;
-
-pub(super) fn parse(yaml: &str, file: &str) -> Result<Manifest, ManifestError> {
-    let manifest: Manifest = serde_saphyr::from_str(yaml).map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line());
-        // The reader repeats the place, and an excerpt of the file: the first words say it all.
-        let whole = error.without_snippet().to_string();
-        let message =
-            whole.split(" at line ").next().and_then(|text| text.lines().next()).unwrap_or_default().to_owned();
-        ManifestError { file: file.to_owned(), line, message }
-    })?;
-    check(&manifest, file).map_err(|complaint| {
-        let line = line_of(yaml, complaint.key, &complaint.near);
-        ManifestError { file: file.to_owned(), line, message: complaint.message }
-    })?;
+pub(super) fn parse(yaml: &str, file: &str) -> Result<Manifest, Complaint> {
+    let manifest: Manifest = authored::read(yaml, file)?;
+    check(&manifest, file).map_err(|wrong| wrong.within(yaml, file))?;
     Ok(manifest)
-}
-
-/// The first line that holds `near` in the part of the file that belongs to the top-level key, or the key's own line.
-fn line_of(yaml: &str, key: &str, near: &str) -> u64 {
-    let near = near.lines().next().unwrap_or_default().trim();
-    let mut own = 1;
-    let mut inside = false;
-    for (number, line) in (1_u64..).zip(yaml.lines()) {
-        let starts_key = line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
-        if starts_key {
-            (own, inside) = (number, true);
-        } else if !line.starts_with([' ', '-', '#']) && !line.is_empty() {
-            inside = false;
-        }
-        if inside && !near.is_empty() && line.contains(near) {
-            return number;
-        }
-    }
-    own
-}
-
-fn complain(key: &'static str, near: impl Into<String>, message: impl Into<String>) -> Checked {
-    Err(Complaint::new(key, near, message))
-}
-
-fn is_word(text: &str, also: char) -> bool {
-    (1..=40).contains(&text.len())
-        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == also)
 }
 
 fn check(manifest: &Manifest, file: &str) -> Checked {
@@ -98,20 +45,17 @@ fn head(manifest: &Manifest, file: &str) -> Checked {
     if manifest.schema != SCHEMA {
         return complain("schema", "", format!("schema is {SCHEMA}, not {}", manifest.schema));
     }
-    if !is_word(&manifest.id, '-') {
+    if !is_id(&manifest.id) {
         return complain("id", "", "id is lower-case letters, digits and hyphens, at most 40");
     }
-    let stem = file.rsplit(['/', '\\']).next().unwrap_or_default().split('.').next().unwrap_or_default();
-    if !stem.is_empty() && stem != manifest.id {
-        return complain("id", "", format!("id {} and file name {stem} differ", manifest.id));
-    }
+    named_as(&manifest.id, file)?;
     if manifest.name.is_empty() || manifest.name.len() > 80 {
         return complain("name", "", "name has 1 to 80 characters");
     }
-    if !is_word(&manifest.family, '-') || manifest.family == "self" {
+    if !is_id(&manifest.family) || manifest.family == "self" {
         return complain("family", "", "family is lower-case letters, digits and hyphens, and not self");
     }
-    if manifest.secret.as_ref().is_some_and(|secret| !is_word(secret, '-')) {
+    if manifest.secret.as_ref().is_some_and(|secret| !is_id(secret)) {
         return complain(
             "secret",
             "",
@@ -186,7 +130,7 @@ fn dns(manifest: &Manifest) -> Checked {
 }
 
 fn list(manifest: &Manifest) -> Checked {
-    if !manifest.list.as_ref().is_some_and(|id| is_word(id, '-')) {
+    if !manifest.list.as_ref().is_some_and(|id| is_id(id)) {
         return complain(
             if manifest.list.is_some() { "list" } else { "kind" },
             "",
@@ -289,7 +233,7 @@ fn expression(key: &'static str, source: &str) -> Checked {
             MappingError::Refused(what) => what.split_whitespace().last().unwrap_or_default().to_owned(),
             _ => source.to_owned(),
         };
-        Complaint { key, near, message: error.to_string() }
+        Wrong { key, near, message: error.to_string() }
     })
 }
 

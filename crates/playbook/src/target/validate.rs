@@ -7,7 +7,8 @@ use super::{
     text::{Place, Text},
 };
 use crate::{
-    manifest::{ManifestError, Method},
+    authored::{self, Checked, Complaint, Wrong, complain, is_id, named_as},
+    manifest::Method,
     mapping::{Expression, MappingError},
 };
 
@@ -15,66 +16,15 @@ use crate::{
 const OWN_HEADERS: [&str; 6] =
     ["connection", "content-length", "cookie", "host", "proxy-authorization", "transfer-encoding"];
 
-/// A complaint: the top-level key it is about, a text in that key's part of the file, and the message.
-struct Complaint {
-    key: &'static str,
-    near: String,
-    message: String,
-}
-
-type Checked = Result<(), Complaint>;
-
-pub(super) fn parse(yaml: &str, file: &str) -> Result<Target, ManifestError> {
-    let target: Target = serde_saphyr::from_str(yaml).map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line());
-        // The reader repeats the place, and an excerpt of the file: the first words say it all.
-        let whole = error.without_snippet().to_string();
-        let message =
-            whole.split(" at line ").next().and_then(|text| text.lines().next()).unwrap_or_default().to_owned();
-        ManifestError { file: file.to_owned(), line, message }
-    })?;
-    let stem = file.rsplit(['/', '\\']).next().unwrap_or_default().split('.').next().unwrap_or_default();
-    let named = if stem.is_empty() || stem == target.id {
-        Ok(())
-    } else {
-        complain("id", "", format!("id {} and file name {stem} differ", target.id))
-    };
-    named.and_then(|()| check(&target)).map_err(|complaint| {
-        let line = line_of(yaml, complaint.key, &complaint.near);
-        ManifestError { file: file.to_owned(), line, message: complaint.message }
-    })?;
+pub(super) fn parse(yaml: &str, file: &str) -> Result<Target, Complaint> {
+    let target: Target = authored::read(yaml, file)?;
+    let checked = named_as(&target.id, file).and_then(|()| check(&target));
+    checked.map_err(|wrong| wrong.within(yaml, file))?;
     Ok(target)
 }
 
 pub(super) fn faults(target: &Target) -> Vec<String> {
-    check(target).err().map(|complaint| format!("{}: {}", complaint.key, complaint.message)).into_iter().collect()
-}
-
-/// The first line that holds `near` in the part of the file that belongs to the top-level key, or the key's own line.
-fn line_of(yaml: &str, key: &str, near: &str) -> u64 {
-    let near = near.lines().next().unwrap_or_default().trim();
-    let mut own = 1;
-    let mut inside = false;
-    for (number, line) in (1_u64..).zip(yaml.lines()) {
-        if line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':')) {
-            (own, inside) = (number, true);
-        } else if !line.starts_with([' ', '-', '#']) && !line.is_empty() {
-            inside = false;
-        }
-        if inside && !near.is_empty() && line.contains(near) {
-            return number;
-        }
-    }
-    own
-}
-
-fn complain(key: &'static str, near: impl Into<String>, message: impl Into<String>) -> Checked {
-    Err(Complaint { key, near: near.into(), message: message.into() })
-}
-
-fn is_word(text: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    (1..=40).contains(&text.len()) && text.starts_with(is_plain) && text.chars().all(|c| is_plain(c) || c == '-')
+    check(target).err().map(|wrong| format!("{}: {}", wrong.key, wrong.message)).into_iter().collect()
 }
 
 fn check(target: &Target) -> Checked {
@@ -91,13 +41,13 @@ fn head(target: &Target) -> Checked {
     if target.schema != Target::SCHEMA {
         return complain("schema", "", format!("schema is {}, not {}", Target::SCHEMA, target.schema));
     }
-    if !is_word(&target.id) {
+    if !is_id(&target.id) {
         return complain("id", "", "id is lower-case letters, digits and hyphens, at most 40");
     }
     if target.name.is_empty() || target.name.len() > 80 {
         return complain("name", "", "name has 1 to 80 characters");
     }
-    if target.secret.as_ref().is_some_and(|secret| !is_word(secret)) {
+    if target.secret.as_ref().is_some_and(|secret| !is_id(secret)) {
         return complain(
             "secret",
             "",
@@ -311,8 +261,7 @@ fn path(target: &Target, path: &str) -> Checked {
 }
 
 fn text(target: &Target, text: &str, place: Place, near: &str) -> Checked {
-    let parsed =
-        Text::parse(text, place).map_err(|message| Complaint { key: "calls", near: near.to_owned(), message })?;
+    let parsed = Text::parse(text, place).map_err(|message| Wrong { key: "calls", near: near.to_owned(), message })?;
     let missing = parsed.0.iter().find_map(|part| match part {
         super::text::Part::Setting(name) if !target.settings.contains_key(name) => Some(name),
         _ => None,
@@ -330,7 +279,7 @@ fn expression(call: &str, source: &str) -> Checked {
             MappingError::Refused(what) => what.split_whitespace().last().unwrap_or_default().to_owned(),
             _ => source.to_owned(),
         };
-        Complaint { key: "calls", near, message: format!("calls.{call}: {error}") }
+        Wrong { key: "calls", near, message: format!("calls.{call}: {error}") }
     })
 }
 
@@ -366,7 +315,7 @@ mod tests {
     fn every_mistake_is_named_with_its_line() {
         let misp = |change: (&str, &str), expected: &str| check(MISP, "misp", change, expected);
         misp(("target/1", "target/2"), "schema is target/1");
-        misp(("id: misp", "id: mips"), "differ");
+        misp(("id: misp", "id: mips"), "the file is called misp.yaml");
         misp(("name: MISP", "name: MISP\ncolour: red"), "colour");
         misp(("name: MISP", "name: \"\""), "1 to 80 characters");
         misp(("effect: records", "effect: tickets"), "not types");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ioc::{Hashes, Observable, ObservableType};
+use playbook::authored;
 use serde::{Deserialize, Serialize};
 
 use super::Provider;
@@ -80,12 +81,8 @@ impl Answers {
 
     /// The same; `file` is what messages call it.
     pub fn parse_file(yaml: &str, file: &str) -> Result<Self, AnswersError> {
-        let read: Option<BTreeMap<String, Option<ByProvider>>> = serde_saphyr::from_str(yaml).map_err(|error| {
-            let line = error.location().map_or(1, |location| location.line());
-            let whole = error.without_snippet().to_string();
-            let message = whole.split(" at line ").next().unwrap_or_default();
-            AnswersError(format!("{file}:{line}: {message}"))
-        })?;
+        let read: Option<BTreeMap<String, Option<ByProvider>>> =
+            authored::read(yaml, file).map_err(|complaint| AnswersError(complaint.to_string()))?;
         let mut by_observable: BTreeMap<String, ByProvider> = BTreeMap::new();
         for (written, answers) in read.unwrap_or_default() {
             let answers = answers.unwrap_or_default();

@@ -3,8 +3,9 @@
 use ioc::ObservableType;
 use serde_json::Value;
 
-use super::{Checked, Complaint, complain, expression};
+use super::expression;
 use crate::{
+    authored::{Checked, Wrong, complain},
     lookup::is_name,
     manifest::{
         Manifest, Method, Part, Place, PollTemplate, ProviderKind, QuestionTemplate, RequestTemplate, Template,
@@ -42,8 +43,8 @@ pub(super) fn check(manifest: &Manifest, request: &RequestTemplate) -> Checked {
     }
 }
 
-fn http(request: &RequestTemplate) -> Result<Vec<Template>, Complaint> {
-    let wrong = |near: &str, message: &str| Err(Complaint::new("requests", near, message));
+fn http(request: &RequestTemplate) -> Result<Vec<Template>, Wrong> {
+    let wrong = |near: &str, message: &str| Err(Wrong::new("requests", near, message));
     if !request.questions.is_empty() {
         return wrong("questions:", "questions are for kind dns");
     }
@@ -71,9 +72,9 @@ fn http(request: &RequestTemplate) -> Result<Vec<Template>, Complaint> {
     Ok(texts)
 }
 
-fn dns(request: &RequestTemplate) -> Result<Vec<Template>, Complaint> {
+fn dns(request: &RequestTemplate) -> Result<Vec<Template>, Wrong> {
     use ObservableType::{DomainName, Ipv4Addr, Ipv6Addr};
-    let wrong = |near: &str, message: &str| Err(Complaint::new("requests", near, message));
+    let wrong = |near: &str, message: &str| Err(Wrong::new("requests", near, message));
     let first = request.questions.first().map(|question| question.name.clone()).unwrap_or_default();
     let is_http = !request.path.is_empty()
         || !request.query.is_empty()
@@ -97,9 +98,9 @@ fn dns(request: &RequestTemplate) -> Result<Vec<Template>, Complaint> {
 }
 
 /// The name as a template; with samples in its placeholders it is a name that can be asked for.
-fn question(question: &QuestionTemplate, types: &[ObservableType]) -> Result<Template, Complaint> {
+fn question(question: &QuestionTemplate, types: &[ObservableType]) -> Result<Template, Wrong> {
     let name = question.name.as_str();
-    let wrong = |message: &str| Err(Complaint::new("requests", name, message));
+    let wrong = |message: &str| Err(Wrong::new("requests", name, message));
     let filled = template(name, Place::Name, name)?;
     let is_address = |kind: &ObservableType| *kind != ObservableType::DomainName;
     let holds = |part: &Part| filled.0.contains(part);
@@ -155,13 +156,13 @@ fn times(poll: &PollTemplate) -> Checked {
     }
 }
 
-fn template(text: &str, place: Place, near: &str) -> Result<Template, Complaint> {
-    Template::parse(text, place).map_err(|message| Complaint::new("requests", near, message))
+fn template(text: &str, place: Place, near: &str) -> Result<Template, Wrong> {
+    Template::parse(text, place).map_err(|message| Wrong::new("requests", near, message))
 }
 
 /// The segments of a path, as templates.
-fn path(path: &str, place: Place) -> Result<Vec<Template>, Complaint> {
-    let wrong = |message: &str| Complaint::new("requests", path, message);
+fn path(path: &str, place: Place) -> Result<Vec<Template>, Wrong> {
+    let wrong = |message: &str| Wrong::new("requests", path, message);
     let below = path.strip_prefix('/').ok_or_else(|| wrong("path starts with /"))?;
     if path.contains(['?', '#', '%', '\\', ' ']) {
         return Err(wrong("path holds plain segments; parameters go into query, encoding is ours"));

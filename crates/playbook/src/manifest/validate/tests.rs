@@ -258,7 +258,7 @@ fn a_good_manifest_is_taken_and_survives_the_bundle() {
 fn every_mistake_is_named_with_its_line() {
     let check = |from: &str, to: &str, line, expected: &str| check_in(GOOD, from, to, line, expected);
     check("provider/1", "provider/2", 1, "schema is provider/1");
-    check("id: sample", "id: other", 2, "differ");
+    check("id: sample", "id: other", 2, "the file is called sample.yaml");
     check("kind: http", "kind: http\ncolour: red", 5, "colour");
     check("kind: http", "kind: gopher", 4, "gopher");
     check("grade: B", "grade: Z", 9, "Z");
