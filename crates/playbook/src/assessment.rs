@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, IncidentId, Timestamp,
-    incident::{EvidenceRef, Omission, Run, Sighted},
+    campaign::Campaign,
+    incident::{EvidenceRef, Extraction, Incident, Kind, Omission, Run, Sighted},
     plan::Plan,
     ports::Evidence,
     rows::Rows,
-    severity::Severity,
+    severity::{Pinned, Severity},
     sighting::{History, Related},
     verdict::Verdict,
 };
@@ -85,6 +86,43 @@ pub struct Said {
     pub seen: Timestamp,
 }
 
+/// What an assessment comes from besides the receipts; kept, so that another policy can be tried on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// Whose it is.
+    pub tenant: String,
+    /// What came in.
+    pub kind: Kind,
+    /// Which door.
+    pub source: String,
+    /// What the source says of the severity.
+    pub severity: Severity,
+    /// Whether the traffic went through, where the source says so.
+    #[serde(default)]
+    pub was_allowed: Option<bool>,
+    /// Whether something was left out that may hold observables.
+    pub incomplete: bool,
+    /// The severity that a person has set.
+    #[serde(default)]
+    pub pinned: Option<Pinned>,
+}
+
+impl Basis {
+    /// Of an incident and what was extracted from it.
+    #[must_use]
+    pub fn of(incident: &Incident, extraction: &Extraction, pinned: Option<Pinned>) -> Self {
+        Self {
+            tenant: incident.tenant.clone(),
+            kind: incident.kind,
+            source: incident.source.clone(),
+            severity: incident.severity,
+            was_allowed: extraction.was_allowed,
+            incomplete: extraction.incomplete,
+            pinned,
+        }
+    }
+}
+
 /// What `Assess` concluded (`assessment/1`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
@@ -132,6 +170,12 @@ pub struct Assessment {
     /// Whether the plan holds entries that are enforced without asking.
     #[serde(default)]
     pub acts_automatically: bool,
+    /// The campaign that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Campaign>,
+    /// What it comes from; absent in those of release 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
 }
 
 impl Assessment {

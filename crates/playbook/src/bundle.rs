@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, canonical,
+    grades::Grades,
     intake::IntakeSource,
     manifest::Manifest,
     mapping::Expression,
@@ -29,6 +30,9 @@ pub struct Bundle {
     /// What comes in, by id.
     #[serde(default)]
     pub intake: BTreeMap<String, IntakeSource>,
+    /// How far each provider is trusted.
+    #[serde(default)]
+    pub grades: Grades,
 }
 
 impl Bundle {
@@ -40,13 +44,21 @@ impl Bundle {
     pub fn new(policy: Policy, providers: Vec<Manifest>, targets: Vec<Target>) -> Self {
         let providers = providers.into_iter().map(|manifest| (manifest.id.clone(), manifest)).collect();
         let targets = targets.into_iter().map(|target| (target.id.clone(), target)).collect();
-        Self { schema: Self::SCHEMA.to_owned(), policy, providers, targets, intake: BTreeMap::new() }
+        let schema = Self::SCHEMA.to_owned();
+        Self { schema, policy, providers, targets, intake: BTreeMap::new(), grades: Grades::default() }
     }
 
     /// With what comes in.
     #[must_use]
     pub fn with_intake(mut self, intake: Vec<IntakeSource>) -> Self {
         self.intake = intake.into_iter().map(|source| (source.id.clone(), source)).collect();
+        self
+    }
+
+    /// With how far each provider is trusted.
+    #[must_use]
+    pub fn with_grades(mut self, grades: Grades) -> Self {
+        self.grades = grades;
         self
     }
 
@@ -78,6 +90,7 @@ impl Bundle {
                 }
             }
         }
+        faults.extend(self.grades.faults(&self.providers).into_iter().map(|fault| format!("grades: {fault}")));
         for target in self.policy.enforce.targets.keys().filter(|id| !self.targets.contains_key(*id)) {
             faults.push(format!("policy: enforce.targets: there is no target {target:?}"));
         }

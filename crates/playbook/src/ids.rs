@@ -1,4 +1,4 @@
-//! Names of incidents, executions and effects.
+//! Names of incidents, executions and campaigns.
 
 use std::fmt;
 
@@ -22,14 +22,7 @@ impl IncidentId {
     /// The native id of a mail is its bucket, key and version; Message-ID is the sender's word and is not used.
     #[must_use]
     pub fn of(tenant: &str, source: &str, native_id: &str) -> Self {
-        let mut hash = Sha256::new();
-        for part in [tenant, source, native_id] {
-            // The length goes first, so that no two triples are the same bytes.
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        let text: String = BASE32_NOPAD.encode(&hash.finalize()).to_ascii_lowercase().chars().take(26).collect();
-        Self(format!("inc-{text}"))
+        Self(format!("inc-{}", digest(&[tenant, source, native_id])))
     }
 
     /// The id as text.
@@ -56,11 +49,63 @@ impl TryFrom<String> for IncidentId {
     type Error = NotAnIncidentId;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let is_id = text.strip_prefix("inc-").is_some_and(|rest| {
-            rest.len() == 26 && rest.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b))
-        });
-        if is_id { Ok(Self(text)) } else { Err(NotAnIncidentId(text.chars().take(64).collect())) }
+        if is_id(&text, "inc-") { Ok(Self(text)) } else { Err(NotAnIncidentId(text.chars().take(64).collect())) }
     }
+}
+
+/// `cmp-` and 26 lower-case base32 characters: the same shared observable always names the same campaign.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct CampaignId(String);
+
+/// The text is not a campaign's id.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a campaign id: cmp- and 26 characters a–z or 2–7")]
+pub struct NotACampaignId(String);
+
+impl CampaignId {
+    /// The campaign that begins with two incidents sharing this observable.
+    #[must_use]
+    pub fn of(observable_key: &str) -> Self {
+        Self(format!("cmp-{}", digest(&["campaign", observable_key])))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CampaignId {
+    type Error = NotACampaignId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if is_id(&text, "cmp-") { Ok(Self(text)) } else { Err(NotACampaignId(text.chars().take(64).collect())) }
+    }
+}
+
+impl fmt::Display for CampaignId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// 26 characters that name these parts.
+fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // The length goes first, so that no two lists are the same bytes.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    BASE32_NOPAD.encode(&hash.finalize()).to_ascii_lowercase().chars().take(26).collect()
+}
+
+fn is_id(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| {
+        rest.len() == 26 && rest.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b))
+    })
 }
 
 impl fmt::Display for IncidentId {

@@ -339,6 +339,9 @@ pub struct Extraction {
     /// How it may be shared: providers whose ceiling lies below are not asked.
     #[serde(default)]
     pub tlp: Tlp,
+    /// Whether the traffic went through, where an alert says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was_allowed: Option<bool>,
     /// Sorted, without duplicates.
     pub observables: Vec<Sighted>,
     /// What was left out.

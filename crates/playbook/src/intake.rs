@@ -111,6 +111,10 @@ pub struct Feed {
     pub every_minutes: u32,
     /// What becomes of the entries.
     pub becomes: Becomes,
+    /// The independent upstream whose data it repeats, as providers name it; its own id when absent. Of incidents that it
+    /// reports, the same family is not counted twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// How it may be shared.
     pub tlp: Tlp,
     /// The most entries that it may have; with more the fetch has failed.

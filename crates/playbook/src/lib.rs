@@ -7,14 +7,18 @@ pub mod authored;
 pub mod brief;
 pub mod bundle;
 pub mod cache;
+pub mod campaign;
 pub mod canonical;
+pub mod case;
 pub mod decision;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
 pub mod fault;
+pub mod grades;
 pub mod guard;
 pub mod ids;
 pub mod incident;
+pub mod infrastructure;
 pub mod intake;
 pub mod ledger;
 pub mod lookup;

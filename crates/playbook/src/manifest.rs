@@ -343,8 +343,9 @@ pub struct Manifest {
     pub types: Vec<ObservableType>,
     /// The independent upstream whose data it repeats.
     pub family: String,
-    /// How far it is trusted at most; an answer may be trusted less.
-    pub grade: Grade,
+    /// How far its author trusts it at most, where `playbook/grades.yaml` says nothing of it; an answer may be trusted less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
     /// False for sources of context: tags, never weight or coverage.
     #[serde(default = "yes")]
     pub opines: bool,
@@ -385,7 +386,8 @@ pub struct Manifest {
     pub requests: Vec<RequestTemplate>,
     /// What answers mean.
     pub outcome: Vec<OutcomeRule>,
-    /// JSONata over `{status, body, observable}`, giving `{verdict, score, grade, upstreams, tags, evidence, permalink, last_seen}`.
+    /// JSONata over `{status, body, observable}`, giving `{verdict, score, grade, own, upstreams, tags, evidence, permalink,
+    /// last_seen}`.
     pub mapping: String,
     #[serde(skip)]
     made: Made,

@@ -122,6 +122,11 @@ impl Grade {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// What one provider says of one observable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opinion {
@@ -129,8 +134,12 @@ pub struct Opinion {
     pub verdict: Judgement,
     /// How bad, 0–100.
     pub score: u8,
-    /// How far the source is trusted for this answer.
-    pub grade: Grade,
+    /// How far the mapping trusts this very answer, where it says so; it never raises the grade of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
+    /// Whether the source only repeats what we have written there ourselves: then it counts for nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub own: bool,
     /// For aggregators: the families whose data this opinion repeats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<String>,
@@ -155,6 +164,9 @@ pub struct Outcome {
     pub provider: String,
     /// The independent upstream whose data the provider repeats; `self` for our own marker.
     pub family: String,
+    /// Whether the provider only gives context: then it never weighs, and neither its answer nor its silence counts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub context: bool,
     /// What became of the lookup.
     pub outcome: Status,
     /// Why, for everything but `found` and `not_found`: a short fixed word such as `timeout`, `http_500`, `no_key`, `tlp`.
@@ -175,4 +187,15 @@ pub struct Outcome {
     /// Of a submitted one that is pending: what the provider calls the work. Whoever asks next asks for its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+}
+
+/// Reasons of a source that is off for everybody, whatever is asked.
+const OFF: [&str; 4] = ["disabled", "terms", "documented", "no_key"];
+
+impl Outcome {
+    /// Whether the source is off in this deployment: it was never to be asked, about anything.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.outcome == Status::Skipped && self.reason.as_deref().is_some_and(|reason| OFF.contains(&reason))
+    }
 }

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    Fault, Timestamp, canonical,
+    Fault, IncidentId, Timestamp,
+    assessment::Basis,
+    canonical,
     guard::Guard,
-    incident::Incident,
     mapping::Expression,
     outcome::Judgement,
     policy::{Act, Policy},
@@ -74,7 +75,7 @@ impl Plan {
         policy: &Policy,
         targets: &[&Target],
         guard: &Guard,
-        incident: &Incident,
+        (incident_id, basis): (&IncidentId, &Basis),
         now: Timestamp,
     ) -> Self {
         let mut entries = vec![];
@@ -89,7 +90,7 @@ impl Plan {
                 let refused = guarded.clone().or_else(|| over_cap(counted, policy.enforce.caps.per_incident));
                 let automatic = act == "enforce"
                     && refused.is_none()
-                    && when.is_some_and(|when| is_automatic(when, observable, verdict, incident));
+                    && when.is_some_and(|when| is_automatic(when, observable, verdict, (incident_id, basis)));
                 let lifetime_hours = lifetime_hours(policy, observable.kind(), *is_phishing);
                 let hours = if automatic { lifetime_hours.min(AUTOMATIC_HOURS) } else { lifetime_hours };
                 entries.push(Entry {
@@ -169,7 +170,12 @@ fn over_cap(counted: &mut usize, cap: usize) -> Option<String> {
 }
 
 /// Whether policy enforces it without a person. A condition that cannot be read or does not hold waits for one.
-fn is_automatic(when: &Act, observable: &Observable, verdict: &Verdict, incident: &Incident) -> bool {
+fn is_automatic(
+    when: &Act,
+    observable: &Observable,
+    verdict: &Verdict,
+    (incident_id, basis): (&IncidentId, &Basis),
+) -> bool {
     if verdict.is_contradiction() || verdict.sums.malicious_families < AGREEING_FAMILIES {
         return false;
     }
@@ -180,8 +186,8 @@ fn is_automatic(when: &Act, observable: &Observable, verdict: &Verdict, incident
                 "observable": {"type": observable.kind(), "value": observable.value()},
                 "verdict": verdict,
                 "incident": {
-                    "incident_id": incident.incident_id, "tenant": incident.tenant, "kind": incident.kind,
-                    "source": incident.source, "severity": incident.severity,
+                    "incident_id": incident_id, "tenant": basis.tenant, "kind": basis.kind,
+                    "source": basis.source, "severity": basis.severity,
                 },
             });
             Expression::compile(condition)
@@ -203,8 +209,7 @@ fn lifetime_hours(policy: &Policy, kind: ObservableType, is_phishing: bool) -> u
 mod tests {
     use super::*;
     use crate::{
-        IncidentId,
-        incident::{EvidenceRef, IncidentStatus, Kind},
+        incident::Kind,
         severity::Severity,
         verdict::{Coverage, Reason, Sums},
     };
@@ -236,33 +241,15 @@ mod tests {
         TARGETS.map(|(id, effect)| Target { id: id.to_owned(), effect, ..target.clone() }).to_vec()
     }
 
-    fn incident() -> Incident {
-        let now = Timestamp::from_millis(1_800_000_000_000);
-        Incident {
-            schema: Incident::SCHEMA.to_owned(),
-            incident_id: IncidentId::of("t", "s", "n"),
+    fn basis() -> Basis {
+        Basis {
             tenant: "default".to_owned(),
             kind: Kind::Alert,
             source: "splunk".to_owned(),
-            native_id: "n".to_owned(),
             severity: Severity::High,
-            evidence: EvidenceRef { key: "k".to_owned(), version_id: None, sha256: String::new(), size_bytes: 0 },
-            received_at: now,
-            config_digest: String::new(),
-            status: IncidentStatus::Open,
-            run: 1,
-            started_at: None,
-            route: None,
-            result: None,
-            failure: None,
-            machine: None,
-            fingerprint: None,
-            parent: None,
-            attached: None,
-            reopened: 0,
-            due_kind: None,
-            due_at: None,
-            updated_at: now,
+            was_allowed: None,
+            incomplete: false,
+            pinned: None,
         }
     }
 
@@ -273,7 +260,14 @@ mod tests {
         policy.enforce.targets = when.iter().map(|(id, act)| ((*id).to_owned(), act.clone())).collect();
         let targets = targets();
         let now = Timestamp::from_millis(1_800_000_000_000);
-        Plan::make(verdicts, &policy, &targets.iter().collect::<Vec<_>>(), &Guard::new(&policy, &[]), &incident(), now)
+        Plan::make(
+            verdicts,
+            &policy,
+            &targets.iter().collect::<Vec<_>>(),
+            &Guard::new(&policy, &[]),
+            (&IncidentId::of("t", "s", "n"), &basis()),
+            now,
+        )
     }
 
     fn plan(verdicts: &[(Observable, Verdict, bool)]) -> Plan {

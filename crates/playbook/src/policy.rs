@@ -6,7 +6,7 @@ use ioc::ObservableType;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{incident::Kind, severity::Severity};
+use crate::{incident::Kind, severity::Severity, verdict::Merge};
 
 /// The whole policy (`policy/1`). Unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,12 @@ pub struct Policy {
     pub schema: String,
     /// What belongs to us: withheld from providers, never written anywhere.
     pub own: Own,
+    /// What makes an incident matter more than others.
+    #[serde(default, skip_serializing_if = "Critical::is_empty")]
+    pub critical: Critical,
+    /// How opinions become a verdict.
+    #[serde(default)]
+    pub merge: Merge,
     /// Per type, the families that must have answered before anything counts as known to be harmless.
     pub required: BTreeMap<ObservableType, Vec<String>>,
     /// Who decides, and how long they have.
@@ -57,6 +63,45 @@ pub struct Own {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub networks: Vec<IpNet>,
+}
+
+/// What makes an incident matter more than others: a step of severity when it is part of one. Compared without case with
+/// the assets of alerts and the addresses of mails; `*` stands for any characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Critical {
+    /// Hosts, instances, networks' own names and addresses.
+    #[serde(default)]
+    pub assets: Vec<String>,
+    /// People, by address or account.
+    #[serde(default)]
+    pub users: Vec<String>,
+}
+
+impl Critical {
+    fn is_empty(&self) -> bool {
+        self.assets.is_empty() && self.users.is_empty()
+    }
+
+    /// Whether it names this asset or person.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        let name = name.trim().to_lowercase();
+        self.assets.iter().chain(&self.users).any(|pattern| fits(&pattern.to_lowercase(), &name))
+    }
+}
+
+/// Whether a name is spelled like this, `*` standing for any characters.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(first) else { return false };
+    let Some((middle, last)) = rest.rsplit_once('*') else { return left.ends_with(rest) };
+    for part in middle.split('*') {
+        let Some(at) = left.find(part) else { return false };
+        left = left.get(at + part.len()..).unwrap_or_default();
+    }
+    left.ends_with(last)
 }
 
 /// Who decides, and how long they have.
@@ -263,6 +308,11 @@ impl Policy {
                     .push(format!("own.networks: {network} would withhold too much; at least /8 (IPv4) or /16 (IPv6)"));
             }
         }
+        for (key, patterns) in [("assets", &self.critical.assets), ("users", &self.critical.users)] {
+            for pattern in patterns.iter().filter(|pattern| pattern.chars().all(|c| c == '*' || c.is_whitespace())) {
+                faults.push(format!("critical.{key}: {pattern:?} would name everything"));
+            }
+        }
         for kind in ObservableType::ALL.into_iter().filter(|kind| !self.required.contains_key(kind)) {
             faults.push(format!("required.{kind}: missing; an empty list says that no source is required"));
         }
@@ -384,8 +434,26 @@ mod tests {
         check("[analyst@corp.example]", "[]", "nobody is named");
         check("[analyst@corp.example]", "[everybody]", "not one person's address");
         check("domains: [corp.example]", "domains: [\"not a name\"]", "own.domains");
+        check("assets: []", "assets: [\"*\"]", "critical.assets");
         check("deadline_ms: 10000", "deadline_ms: 100000", "enrich.deadline_ms");
         check("calls: 128", "calls: 0", "at least 1");
+    }
+
+    #[test]
+    fn what_is_critical_is_named_without_case_and_with_stars() {
+        let check = |pattern: &str, name: &str, expected| {
+            let critical = Critical { assets: vec![pattern.to_owned()], users: vec![] };
+            assert_eq!(critical.names(name), expected, "{pattern} {name}");
+        };
+        check("dc01", "DC01", true);
+        check("dc01", "dc011", false);
+        check("srv-db-*", "srv-db-7", true);
+        check("*@board.corp.example", "Eva@Board.corp.example", true);
+        check("*@board.corp.example", "eva@board.corp.example.evil.example", false);
+        check("srv-*-prod*", "srv-web-1-prod-eu", true);
+        check("a*a", "a", false);
+        check("*a*b*", "xxbxxa", false);
+        check("i-0abc*", "", false);
     }
 
     #[test]

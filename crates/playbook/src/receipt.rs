@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, IncidentId, Timestamp,
-    verdict::{Facts, Verdict},
+    verdict::{Edition, Facts, Verdict},
 };
 
-/// One verdict with everything it was reached from (`receipt/1`). Holds no floats.
+/// One verdict with everything it was reached from (`receipt/2`; `receipt/1` is read, too). Holds no floats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// `receipt/1`.
+    /// `receipt/2`, or `receipt/1` of an earlier release.
     pub schema: String,
     /// The incident.
     pub incident_id: IncidentId,
@@ -28,7 +28,9 @@ pub struct Receipt {
 
 impl Receipt {
     /// The name of the document's schema.
-    pub const SCHEMA: &str = "receipt/1";
+    pub const SCHEMA: &str = "receipt/2";
+    /// What the previous release wrote; it is replayed by the rule of that release.
+    const FIRST: &str = "receipt/1";
 
     /// Reads a document of receipts: one, or one a line, as `Assess` stores them.
     pub fn parse(document: &[u8]) -> Result<Vec<Self>, Fault> {
@@ -36,11 +38,12 @@ impl Receipt {
         for receipt in serde_json::Deserializer::from_slice(document).into_iter::<Self>() {
             let number = receipts.len() + 1;
             let receipt = receipt.map_err(|e| Fault::Rejected(format!("receipt {number} cannot be read: {e}")))?;
-            if receipt.schema != Self::SCHEMA {
+            if ![Self::SCHEMA, Self::FIRST].contains(&receipt.schema.as_str()) {
                 let schema = &receipt.schema;
                 return Err(Fault::Rejected(format!(
-                    "receipt {number}: schema is {schema:?}, this version reads {:?}",
-                    Self::SCHEMA
+                    "receipt {number}: schema is {schema:?}, this version reads {:?} and {:?}",
+                    Self::SCHEMA,
+                    Self::FIRST
                 )));
             }
             receipts.push(receipt);
@@ -65,7 +68,8 @@ impl Receipt {
     /// Reaches the verdict again and says what differs, a line per term; empty when it is the same.
     #[must_use]
     pub fn replay(&self) -> (Verdict, Vec<String>) {
-        let again = Verdict::reach(&self.facts, self.now);
+        let edition = if self.schema == Self::FIRST { Edition::First } else { Edition::Second };
+        let again = Verdict::reach_by(edition, &self.facts, self.now);
         let differences = match (serde_json::to_value(&self.verdict), serde_json::to_value(&again)) {
             (Ok(serde_json::Value::Object(then)), Ok(serde_json::Value::Object(now))) => then
                 .iter()

@@ -1,4 +1,4 @@
-//! Sightings: where an observable was seen before, and which incidents it ties together.
+//! Sightings: where an observable was seen before, what it was judged there, and which incidents it ties together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Fault, IncidentId, Timestamp, canonical,
     incident::Kind,
+    infrastructure::{self, Link},
     rows::{Commit, Condition, Key, Row, Rows, Write},
 };
 
@@ -27,8 +28,11 @@ const SHARDS: u8 = 8;
 pub struct Sighting {
     /// `sighting/1`.
     pub schema: String,
-    /// `Observable::key`; the index `by_observable` finds it.
+    /// `Observable::key`, or the key of an infrastructure link; the index `by_observable` finds it.
     pub observable: String,
+    /// Of a file's TLSH digest, of which the key is a piece: the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// When the incident came in.
     pub seen_at: Timestamp,
     /// The incident.
@@ -59,9 +63,9 @@ pub struct Related {
     pub incident_id: IncidentId,
     /// When it came in.
     pub seen_at: Timestamp,
-    /// Keys of the observables that both have, rarest first; at most 10.
+    /// Keys of the observables that both have, and of the infrastructure that theirs stand on, rarest first; at most 10.
     pub observables: Vec<String>,
-    /// How much they tie together: the sum of ln(N/df), in hundredths.
+    /// How much they tie together: the sum of ln(N/df), in hundredths; infrastructure counts in part.
     pub weight: u32,
 }
 
@@ -86,36 +90,109 @@ pub struct History {
     pub days: usize,
     /// When it was first seen here.
     pub first_seen: Timestamp,
+    /// What it was judged in the other incidents that are known, in how many each.
+    #[serde(default)]
+    pub reputation: Reputation,
+}
+
+/// What an observable was judged in other incidents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reputation {
+    /// In how many incidents malicious.
+    pub malicious: u32,
+    /// In how many suspicious.
+    pub suspicious: u32,
+    /// In how many benign.
+    pub benign: u32,
+    /// In how many unknown.
+    pub unknown: u32,
+    /// When it was malicious or suspicious for the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_bad: Option<Timestamp>,
+}
+
+impl Reputation {
+    fn add(&mut self, verdict: &str, at: Timestamp) {
+        let counted = match verdict {
+            "malicious" => &mut self.malicious,
+            "suspicious" => &mut self.suspicious,
+            "benign" => &mut self.benign,
+            _ => &mut self.unknown,
+        };
+        *counted = counted.saturating_add(1);
+        if matches!(verdict, "malicious" | "suspicious") {
+            self.last_bad = self.last_bad.max(Some(at));
+        }
+    }
 }
 
 /// Where else an observable was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// `Observable::key`.
+    /// `Observable::key`, or the key of a link.
     pub observable: String,
     /// Other incidents, and when each came in; at most [`COMMON`] + 1 of them, the newest.
     pub incidents: BTreeMap<IncidentId, Timestamp>,
+    /// What it was judged in them.
+    pub reputation: Reputation,
+    /// How much of an observable's weight it has: 100, and of a link less.
+    pub percent: u32,
+    /// Of a link: keys of our own observables that stand on it. Where one of them is shared itself, the link says nothing more.
+    pub of: BTreeSet<String>,
+    /// Of a piece of a file's TLSH digest: the whole. However many pieces are shared, the file counts once.
+    pub digest: Option<String>,
 }
 
 impl Elsewhere {
     /// Looks an observable up for an incident, whose own earlier sighting does not count. From an index: what others have
     /// written in the last moment may be missing.
     pub async fn find(rows: &impl Rows, observable: String, own: &IncidentId) -> Result<Self, Fault> {
-        let mut incidents = BTreeMap::new();
+        let mut found = Self {
+            observable,
+            incidents: BTreeMap::new(),
+            reputation: Reputation::default(),
+            percent: 100,
+            of: BTreeSet::new(),
+            digest: None,
+        };
         // One more than may be others: one of them can be our own.
-        for row in rows.by_observable(&observable, COMMON + 2).await? {
+        for row in rows.by_observable(&found.observable, COMMON + 2).await? {
             let sighting: Sighting = row.read()?;
-            if sighting.incident_id != *own && incidents.len() <= COMMON {
-                incidents.insert(sighting.incident_id, sighting.seen_at);
+            if sighting.incident_id != *own && found.incidents.len() <= COMMON {
+                found.reputation.add(&sighting.verdict, sighting.seen_at);
+                found.incidents.insert(sighting.incident_id, sighting.seen_at);
             }
         }
-        Ok(Self { observable, incidents })
+        Ok(found)
+    }
+
+    /// Looks an infrastructure link up. Of the pieces of a file's digest only those incidents count whose file is alike.
+    pub async fn follow(rows: &impl Rows, link: &Link, own: &IncidentId) -> Result<Self, Fault> {
+        let mut found = Self::find(rows, link.key.clone(), own).await?;
+        if let Some(digest) = &link.digest {
+            let mut alike = BTreeMap::new();
+            for row in rows.by_observable(&link.key, COMMON + 2).await? {
+                let sighting: Sighting = row.read()?;
+                let is_alike = sighting.digest.as_deref().is_some_and(|other| infrastructure::are_alike(digest, other));
+                if is_alike && sighting.incident_id != *own {
+                    alike.insert(sighting.incident_id, sighting.seen_at);
+                }
+            }
+            found.incidents = alike;
+        }
+        Ok(Self { percent: link.sort.percent(), of: link.of.clone(), digest: link.digest.clone(), ..found })
     }
 
     /// Incidents with the observable, this one included; [`COMMON`] + 1 stands for more.
     #[must_use]
     pub fn frequency(&self) -> usize {
         (self.incidents.len() + 1).min(COMMON + 1)
+    }
+
+    /// What people are shown: of a piece of a digest, the whole.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.digest.as_ref().map_or_else(|| self.observable.clone(), |digest| format!("tlsh#{digest}"))
     }
 
     /// Whether it ties nothing together.
@@ -136,6 +213,7 @@ impl Elsewhere {
             incidents,
             days: days.len(),
             first_seen: seen().min().unwrap_or(received_at),
+            reputation: self.reputation,
         }
     }
 }
@@ -155,15 +233,27 @@ pub fn scarcity(all: u64, with_it: usize) -> u32 {
     rounded
 }
 
-/// Every incident that shares an observable, strongest first, then newest. What is common ties nothing.
+/// A record of fewer incidents counts as one of so many: what two of three share is as rare as it will turn out to be.
+pub const POPULATION_MIN: u64 = 1_000;
+
+/// Every incident that shares an observable or stands on the same infrastructure, strongest first, then newest. What is
+/// common ties nothing; a link counts only where no observable is shared that stands on it.
 #[must_use]
 pub fn related(elsewhere: &[Elsewhere], all: u64) -> Vec<Related> {
+    let all = all.max(POPULATION_MIN);
     let mut rarest: Vec<&Elsewhere> = elsewhere.iter().filter(|e| !e.is_common()).collect();
-    rarest.sort_by_key(|e| (e.frequency(), &e.observable));
+    rarest.sort_by_key(|e| (!e.of.is_empty(), e.frequency(), &e.observable));
+    let shares =
+        |id: &IncidentId, key: &String| elsewhere.iter().any(|e| e.observable == *key && e.incidents.contains_key(id));
     let mut related: BTreeMap<&IncidentId, Related> = BTreeMap::new();
+    let mut alike: BTreeSet<(&IncidentId, &str)> = BTreeSet::new();
     for shared in rarest {
-        let weight = scarcity(all, shared.frequency());
+        let weight = scarcity(all, shared.frequency()) * shared.percent / 100;
         for (id, seen_at) in &shared.incidents {
+            let is_counted = shared.digest.as_deref().is_some_and(|digest| !alike.insert((id, digest)));
+            if is_counted || shared.of.iter().any(|key| shares(id, key)) {
+                continue;
+            }
             let tie = related.entry(id).or_insert_with(|| Related {
                 incident_id: id.clone(),
                 seen_at: *seen_at,
@@ -172,7 +262,7 @@ pub fn related(elsewhere: &[Elsewhere], all: u64) -> Vec<Related> {
             });
             tie.weight = tie.weight.saturating_add(weight);
             if tie.observables.len() < SHARED_MAX {
-                tie.observables.push(shared.observable.clone());
+                tie.observables.push(shared.name());
             }
         }
     }
@@ -234,6 +324,7 @@ mod tests {
         Sighting {
             schema: Sighting::SCHEMA.to_owned(),
             observable: observable.to_owned(),
+            digest: None,
             seen_at: Timestamp::parse(seen_at).unwrap(),
             incident_id: id(number),
             kind: Kind::Mail,
@@ -244,7 +335,15 @@ mod tests {
 
     fn elsewhere(observable: &str, incidents: &[(u32, &str)]) -> Elsewhere {
         let incidents = incidents.iter().map(|(n, at)| (id(*n), Timestamp::parse(at).unwrap())).collect();
-        Elsewhere { observable: observable.to_owned(), incidents }
+        let observable = observable.to_owned();
+        Elsewhere {
+            observable,
+            incidents,
+            reputation: Reputation::default(),
+            percent: 100,
+            of: BTreeSet::new(),
+            digest: None,
+        }
     }
 
     #[test]
@@ -269,14 +368,28 @@ mod tests {
                 elsewhere("url#b", &[(2, day)]),
                 elsewhere("url#c", &[]),
             ],
-            100,
+            5_000,
         );
         let seen: Vec<_> = found.iter().map(|r| (r.incident_id.clone(), r.weight, r.observables.len())).collect();
-        // ln(100/4) = 3.22 and ln(100/2) = 3.91; what is rarest is named first.
-        assert_eq!(seen[0], (id(2), 322 + 391, 2));
+        // ln(5000/4) = 7.13 and ln(5000/2) = 7.82; what is rarest is named first.
+        assert_eq!(seen[0], (id(2), 713 + 782, 2));
         assert_eq!(found[0].observables, ["url#b", "url#a"]);
         assert_eq!(seen.len(), 3);
-        assert!(seen[1..].iter().all(|(_, weight, shared)| (*weight, *shared) == (322, 1)));
+        assert!(seen[1..].iter().all(|(_, weight, shared)| (*weight, *shared) == (713, 1)));
+    }
+
+    #[test]
+    fn a_link_counts_in_part_and_only_where_nothing_that_stands_on_it_is_shared() {
+        let day = "2026-11-20T05:00:00Z";
+        let network = Elsewhere {
+            percent: 40,
+            of: [EVIL.to_owned()].into(),
+            ..elsewhere("network#192.0.2.0/24", &[(1, day), (2, day)])
+        };
+        let found = related(&[elsewhere(EVIL, &[(1, day)]), network], 0);
+        // A young record counts as one of a thousand: ln(1000/2) = 6.21; and four tenths of ln(1000/3) = 5.81.
+        let seen: Vec<_> = found.iter().map(|r| (r.incident_id.clone(), r.weight, r.observables[0].as_str())).collect();
+        assert_eq!(seen, [(id(1), 621, EVIL), (id(2), 232, "network#192.0.2.0/24")]);
     }
 
     #[test]

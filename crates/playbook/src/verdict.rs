@@ -1,29 +1,24 @@
 //! A verdict: what the playbook concludes from what the providers said.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rules;
+#[cfg(test)]
+mod tests;
+mod weighing;
 
-use ioc::{Observable, ObservableType};
+use std::collections::BTreeMap;
+
+use ioc::Observable;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Timestamp,
+    Fault, Timestamp,
     incident::Withheld,
-    outcome::{Grade, Judgement, Outcome},
-    rows::Key,
-    weight,
+    outcome::{Grade, Judgement, Opinion, Outcome},
+    rows::{Key, Row},
 };
 
 /// The family of what carries our own marker: it counts for nothing.
 pub const SELF: &str = "self";
-
-/// One grade-A family of this weight makes malicious by itself (hundredths).
-const LONE_MALICIOUS: u32 = 7_000;
-/// A family counts towards a joint verdict from this weight (hundredths); also the threshold of suspicious and benign.
-const COUNTS: u32 = 3_500;
-/// At least two counting families together make malicious from this weight (hundredths).
-const JOINT_MALICIOUS: u32 = 10_000;
-/// Malicious and benign contradict each other from this weight each (hundredths).
-const CONTRADICTS: u32 = 5_000;
 
 /// Why a verdict says so little, or that the sources contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +26,11 @@ const CONTRADICTS: u32 = 5_000;
 pub enum Reason {
     /// Weighty opinions say malicious and benign: a person must look.
     Contradiction,
-    /// A required family answered with an error, a limit or not yet.
+    /// A required family answered with an error, a limit or not yet; or it would be benign but for a source that did.
     Degraded,
     /// A required family was not asked.
     LowCoverage,
-    /// There are opinions, but they weigh too little.
+    /// There are opinions, but they weigh too little, or a source that could have said otherwise was not asked.
     WeakEvidence,
     /// There are opinions, but all are too old to weigh anything.
     Expired,
@@ -94,6 +89,84 @@ impl PersonDecision {
     }
 }
 
+/// How often people have called an observable a false positive, whether or not one of these decisions still rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precedent {
+    /// In how many incidents.
+    pub false_positives: u32,
+    /// When the last of them was decided.
+    pub last_at: Timestamp,
+}
+
+impl Precedent {
+    /// So many make a precedent.
+    pub const FROM: u32 = 2;
+    const PREFIX: &str = "false-positive#";
+
+    /// Where it is kept that an incident with the observable was called a false positive.
+    #[must_use]
+    pub fn key(observable: &Observable, id: &crate::IncidentId) -> Key {
+        Key::new(format!("observable#{}", observable.key()), format!("{}{id}", Self::PREFIX))
+    }
+
+    /// From the rows of the observable's partition; `None` where nobody has ever called it a false positive.
+    pub fn read(rows: &[Row]) -> Result<Option<Self>, Fault> {
+        let mut precedent: Option<Self> = None;
+        for row in rows.iter().filter(|row| row.key.sk.starts_with(Self::PREFIX)) {
+            let FalsePositive { at, .. } = row.read()?;
+            let before = precedent.unwrap_or(Self { false_positives: 0, last_at: at });
+            let false_positives = before.false_positives.saturating_add(1);
+            precedent = Some(Self { false_positives, last_at: before.last_at.max(at) });
+        }
+        Ok(precedent)
+    }
+}
+
+/// That a person has called an observable a false positive (`false-positive/1`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FalsePositive {
+    /// `false-positive/1`.
+    pub schema: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl FalsePositive {
+    /// Decided at this time.
+    #[must_use]
+    pub fn new(at: Timestamp) -> Self {
+        Self { schema: "false-positive/1".to_owned(), at }
+    }
+}
+
+/// How opinions become a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// Independent families are weighed against each other.
+    #[default]
+    Families,
+    /// As Cortex XSOAR merges DBotScores: the most reliable source decides, and of equally reliable ones the worst.
+    Xsoar,
+}
+
+impl Merge {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+    fn is_usual(&self) -> bool {
+        *self == Self::Families
+    }
+}
+
+/// Which edition of the rule is applied: receipts are replayed by the edition that they were written by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Edition {
+    /// `receipt/1`: only required families make a verdict degraded, and what was not asked never stands in the way.
+    First,
+    /// `receipt/2`.
+    Second,
+}
+
 /// All that a verdict is reached from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -106,9 +179,45 @@ pub struct Facts {
     pub required: Vec<String>,
     /// What became of each lookup.
     pub outcomes: Vec<Outcome>,
+    /// How far each provider is trusted at most for this type, by its id. One that is missing is trusted as far as the
+    /// opinion says, and as `F` where that says nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grades: BTreeMap<String, Grade>,
+    /// How opinions become a verdict.
+    #[serde(default, skip_serializing_if = "Merge::is_usual")]
+    pub merge: Merge,
     /// What a person decided earlier, if it still rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<PersonDecision>,
+    /// How often people have called it a false positive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precedent: Option<Precedent>,
+}
+
+impl Facts {
+    /// Nothing but the observable: nobody was asked.
+    #[must_use]
+    pub const fn bare(observable: Observable) -> Self {
+        Self {
+            observable,
+            withheld: None,
+            required: vec![],
+            outcomes: vec![],
+            grades: BTreeMap::new(),
+            merge: Merge::Families,
+            decision: None,
+            precedent: None,
+        }
+    }
+
+    /// How far the source of an opinion is trusted: a mapping may lower the grade of its provider, never raise it.
+    #[must_use]
+    pub fn grade(&self, outcome: &Outcome, opinion: &Opinion) -> Grade {
+        match (opinion.grade, self.grades.get(&outcome.provider).copied()) {
+            (Some(said), Some(ceiling)) => said.at_most(ceiling),
+            (said, ceiling) => said.or(ceiling).unwrap_or(Grade::F),
+        }
+    }
 }
 
 /// One opinion with the weight it was given.
@@ -155,7 +264,7 @@ pub struct Verdict {
     /// Why it is unknown, or that it is a contradiction; absent otherwise.
     #[serde(default)]
     pub reason: Option<Reason>,
-    /// A required family failed to answer: the verdict may be too low.
+    /// A source that opines failed to answer: the verdict may be too low.
     pub degraded: bool,
     /// How sure, 0–100: the deciding weight.
     pub confidence: u32,
@@ -167,7 +276,7 @@ pub struct Verdict {
     pub sums: Sums,
     /// Every opinion with its weight, in the order of providers.
     pub opinions: Vec<Weighed>,
-    /// Required families that failed to answer, with the provider and the reason, such as `urlhaus: timeout`.
+    /// Sources that failed to answer, with the provider and the reason, such as `urlhaus: timeout`.
     #[serde(default)]
     pub failed: Vec<String>,
 }
@@ -177,13 +286,19 @@ impl Verdict {
     /// independent of the order of the outcomes.
     #[must_use]
     pub fn reach(facts: &Facts, now: Timestamp) -> Self {
+        Self::reach_by(Edition::Second, facts, now)
+    }
+
+    /// By an earlier edition of the rule.
+    #[must_use]
+    pub fn reach_by(edition: Edition, facts: &Facts, now: Timestamp) -> Self {
         if facts.withheld.is_some() && facts.outcomes.is_empty() {
             return Self::silent(Reason::NoOpinion);
         }
-        let opinions = weigh(facts, now);
-        let sums = sum(&opinions);
-        let answers = Answers::of(facts);
-        let (rule, verdict, confidence) = decide(facts, &opinions, sums, answers, now);
+        let opinions = weighing::weigh(facts, now);
+        let sums = weighing::sum(&opinions);
+        let answers = rules::Answers::of(facts, edition);
+        let (rule, verdict, confidence) = rules::decide(facts, &opinions, sums, answers, now);
         let reason = match (rule, verdict) {
             (2, _) => Some(Reason::Contradiction),
             (_, Judgement::Unknown) => Some(answers.reason(facts, &opinions)),
@@ -198,7 +313,18 @@ impl Verdict {
             rule,
             sums,
             opinions,
-            failed: failures(facts),
+            failed: rules::failures(facts),
+        }
+    }
+
+    /// The same in Cortex XSOAR's scale: 0 unknown, 1 good, 2 suspicious, 3 bad.
+    #[must_use]
+    pub const fn dbot_score(&self) -> u8 {
+        match self.verdict {
+            Judgement::Unknown => 0,
+            Judgement::Benign => 1,
+            Judgement::Suspicious => 2,
+            Judgement::Malicious => 3,
         }
     }
 
@@ -228,180 +354,3 @@ impl Verdict {
         }
     }
 }
-
-/// Weighs every opinion, then marks those that count: the highest of each family, direct ones before aggregators.
-fn weigh(facts: &Facts, now: Timestamp) -> Vec<Weighed> {
-    let kind: ObservableType = facts.observable.kind();
-    let mut seen_by: Vec<(Weighed, &[String])> = vec![];
-    for outcome in &facts.outcomes {
-        let Some(opinion) = &outcome.opinion else { continue };
-        let seen = opinion.last_seen.unwrap_or(outcome.fetched_at);
-        let weight_hundredths =
-            if outcome.family == SELF { 0 } else { weight::hundredths(opinion.grade, kind, seen, now) };
-        let weighed = Weighed {
-            provider: outcome.provider.clone(),
-            family: outcome.family.clone(),
-            verdict: opinion.verdict,
-            grade: opinion.grade,
-            seen,
-            weight_hundredths,
-            counts: false,
-        };
-        seen_by.push((weighed, &opinion.upstreams));
-    }
-    // Direct before aggregators, heavy before light, then by provider: the order of the input never matters.
-    seen_by.sort_by(|(a, a_up), (b, b_up)| {
-        (!a_up.is_empty())
-            .cmp(&!b_up.is_empty())
-            .then(b.weight_hundredths.cmp(&a.weight_hundredths))
-            .then(a.grade.cmp(&b.grade))
-            .then(a.provider.cmp(&b.provider))
-            .then(a.verdict.cmp(&b.verdict))
-    });
-    let mut counted: BTreeMap<Judgement, BTreeSet<&str>> = BTreeMap::new();
-    let mut counts = vec![];
-    for (weighed, upstreams) in &seen_by {
-        let taken = counted.entry(weighed.verdict).or_default();
-        let repeats = !upstreams.is_empty() && upstreams.iter().all(|family| taken.contains(family.as_str()));
-        let first_of_family = !taken.contains(weighed.family.as_str());
-        if first_of_family && !repeats {
-            taken.insert(&weighed.family);
-            taken.extend(upstreams.iter().map(String::as_str));
-        }
-        counts.push(first_of_family && !repeats);
-    }
-    let mut opinions: Vec<Weighed> =
-        seen_by.into_iter().zip(counts).map(|((weighed, _), counts)| Weighed { counts, ..weighed }).collect();
-    opinions.sort_by(|a, b| a.provider.cmp(&b.provider).then(a.verdict.cmp(&b.verdict)));
-    opinions
-}
-
-fn sum(opinions: &[Weighed]) -> Sums {
-    let mut sums = Sums::default();
-    for opinion in opinions.iter().filter(|o| o.counts) {
-        let weight = opinion.weight_hundredths;
-        match opinion.verdict {
-            Judgement::Malicious => {
-                sums.malicious = sums.malicious.saturating_add(weight);
-                if weight >= COUNTS {
-                    sums.malicious_together = sums.malicious_together.saturating_add(weight);
-                    sums.malicious_families += 1;
-                }
-                if opinion.grade == Grade::A {
-                    sums.malicious_grade_a = sums.malicious_grade_a.max(weight);
-                }
-            }
-            Judgement::Suspicious => sums.suspicious = sums.suspicious.saturating_add(weight),
-            Judgement::Benign | Judgement::Unknown => {}
-        }
-    }
-    // An explicit benign needs no sum: one trusted source says so.
-    let trusted = |o: &&Weighed| o.verdict == Judgement::Benign && matches!(o.grade, Grade::A | Grade::B);
-    sums.benign = opinions.iter().filter(trusted).map(|o| o.weight_hundredths).max().unwrap_or(0);
-    sums
-}
-
-/// What the required families did.
-#[derive(Clone, Copy)]
-struct Answers {
-    coverage: Coverage,
-    /// A required family failed to answer.
-    degraded: bool,
-    /// Any source failed to answer: then nothing is called benign, whoever was required.
-    outage: bool,
-}
-
-impl Answers {
-    fn of(facts: &Facts) -> Self {
-        let required: BTreeSet<&str> = facts.required.iter().map(String::as_str).collect();
-        let mut answered = 0;
-        let mut degraded = false;
-        for family in &required {
-            let mut of_family = facts.outcomes.iter().filter(|o| o.family == *family);
-            if of_family.clone().any(|o| o.outcome.is_answered()) {
-                answered += 1;
-            } else if of_family.any(|o| o.outcome.is_failed()) {
-                degraded = true;
-            }
-        }
-        let required = u32::try_from(required.len()).unwrap_or(u32::MAX);
-        let outage = facts.outcomes.iter().any(|outcome| outcome.outcome.is_failed());
-        Self { coverage: Coverage { answered, required }, degraded, outage }
-    }
-
-    const fn is_complete(self) -> bool {
-        self.coverage.answered == self.coverage.required
-    }
-
-    /// The first that holds.
-    fn reason(self, facts: &Facts, opinions: &[Weighed]) -> Reason {
-        let mut spoken = opinions.iter().filter(|o| o.verdict != Judgement::Unknown).peekable();
-        let answered = facts.outcomes.iter().any(|o| o.outcome.is_answered());
-        let known = facts.outcomes.iter().any(|o| o.outcome == crate::outcome::Status::Found);
-        if self.degraded {
-            Reason::Degraded
-        } else if !self.is_complete() {
-            Reason::LowCoverage
-        } else if self.outage && opinions.iter().any(|o| o.verdict == Judgement::Benign) {
-            // It would be benign but for a source that failed.
-            Reason::Degraded
-        } else if spoken.peek().is_some() {
-            if spoken.any(|o| o.weight_hundredths > 0) { Reason::WeakEvidence } else { Reason::Expired }
-        } else if known || !answered {
-            Reason::NoOpinion
-        } else {
-            Reason::NotFound
-        }
-    }
-}
-
-/// The first rule that holds: its number, the verdict and the deciding weight.
-fn decide(facts: &Facts, opinions: &[Weighed], sums: Sums, answers: Answers, now: Timestamp) -> (u8, Judgement, u32) {
-    if let Some(decision) = facts.decision.as_ref().filter(|d| d.expires_at > now) {
-        let newer_grade_a = opinions.iter().any(|o| {
-            o.grade == Grade::A
-                && o.weight_hundredths > 0
-                && o.seen > decision.at
-                && matches!(o.verdict, Judgement::Malicious | Judgement::Benign)
-                && o.verdict != decision.verdict
-        });
-        return if newer_grade_a { (2, Judgement::Suspicious, 50) } else { (1, decision.verdict, 100) };
-    }
-    let spoken_against =
-        opinions.iter().any(|o| o.family != SELF && matches!(o.verdict, Judgement::Malicious | Judgement::Suspicious));
-    // Malicious weight plus half the suspicious weight, doubled to stay in whole numbers.
-    let doubt_doubled = sums.malicious.saturating_mul(2).saturating_add(sums.suspicious);
-    if sums.malicious >= CONTRADICTS && sums.benign >= CONTRADICTS {
-        (2, Judgement::Suspicious, percent(sums.malicious.min(sums.benign)))
-    } else if sums.malicious_grade_a >= LONE_MALICIOUS
-        || (sums.malicious_families >= 2 && sums.malicious_together >= JOINT_MALICIOUS)
-    {
-        (3, Judgement::Malicious, percent(sums.malicious))
-    } else if doubt_doubled >= COUNTS * 2 {
-        (4, Judgement::Suspicious, percent(doubt_doubled / 2))
-    } else if sums.benign >= COUNTS && !spoken_against && answers.is_complete() && !answers.outage {
-        (5, Judgement::Benign, percent(sums.benign))
-    } else {
-        (6, Judgement::Unknown, 0)
-    }
-}
-
-fn percent(hundredths: u32) -> u32 {
-    (hundredths / 100).min(100)
-}
-
-fn failures(facts: &Facts) -> Vec<String> {
-    let mut failed: Vec<String> = facts
-        .outcomes
-        .iter()
-        .filter(|o| o.outcome.is_failed())
-        .map(|o| format!("{}: {}", o.provider, o.reason.as_deref().unwrap_or(o.outcome.as_str())))
-        .collect();
-    failed.sort();
-    failed.dedup();
-    failed
-}
-
-#[cfg(test)]
-#[path = "verdict_tests.rs"]
-mod tests;

@@ -5,6 +5,7 @@ use std::{fmt, path::Path};
 use playbook::{
     authored::{self, Complaint, line_of},
     bundle::Bundle,
+    grades::Grades,
     intake::{Event, IntakeSource},
     manifest::Manifest,
     policy::Policy,
@@ -14,6 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::project::Project;
+
+const GRADES: &str = "playbook/grades.yaml";
 
 /// Everything that is wrong, at least one complaint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ impl fmt::Display for Complaints {
 
 impl std::error::Error for Complaints {}
 
-/// Reads `playbook/policy.yaml`, `playbook/providers/*.yaml`, `playbook/targets/*.yaml` and `playbook/intake/*.yaml` of the
+/// Reads `playbook/policy.yaml`, `playbook/grades.yaml`, `playbook/providers/*.yaml`, `playbook/targets/*.yaml` and `playbook/intake/*.yaml` of the
 /// project.
 ///
 /// `overlay` is a piece of policy that is laid over the shipped one, key by key; lists and texts replace. The demo uses
@@ -37,6 +40,8 @@ pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Comp
     let mut complaints = vec![];
     let policy_path = project.path("playbook/policy.yaml");
     let policy = read(project, &policy_path).and_then(|text| policy(project, &policy_path, &text, overlay));
+    let grades_path = project.path(GRADES);
+    let grades = read(project, &grades_path).and_then(|text| Ok((authored::read::<Grades>(&text, GRADES)?, text)));
     let providers = each(project, "playbook/providers", &mut complaints, Manifest::parse);
     let targets = each(project, "playbook/targets", &mut complaints, Target::parse);
     let intake = each(project, "playbook/intake", &mut complaints, |text, file| {
@@ -55,19 +60,21 @@ pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Comp
             message: "a manifest it changes cannot be read".to_owned(),
         }]));
     };
-    match policy {
-        Ok((policy, text)) if complaints.is_empty() => {
-            let bundle = Bundle::new(policy, providers, targets).with_intake(intake);
-            let file = project.name_of(&policy_path);
-            complaints.extend(bundle.faults().into_iter().map(|fault| locate(&file, &text, &fault)));
-            if complaints.is_empty() { Ok(bundle) } else { Err(Complaints(complaints)) }
+    let (policy, grades) = match (policy, grades) {
+        (Ok(policy), Ok(grades)) if complaints.is_empty() => (policy, grades),
+        (policy, grades) => {
+            let first = [policy.err(), grades.err()].into_iter().flatten();
+            return Err(Complaints(first.chain(complaints).collect()));
         }
-        Ok(_) => Err(Complaints(complaints)),
-        Err(complaint) => {
-            complaints.insert(0, complaint);
-            Err(Complaints(complaints))
-        }
-    }
+    };
+    let bundle = Bundle::new(policy.0, providers, targets).with_intake(intake).with_grades(grades.0);
+    let file = project.name_of(&policy_path);
+    let located = |fault: String| match fault.strip_prefix("grades: ") {
+        Some(fault) => locate(GRADES, &grades.1, fault),
+        None => locate(&file, &policy.1, &fault),
+    };
+    complaints.extend(bundle.faults().into_iter().map(located));
+    if complaints.is_empty() { Ok(bundle) } else { Err(Complaints(complaints)) }
 }
 
 /// What is laid over the shipped configuration.

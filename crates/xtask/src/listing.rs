@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use playbook::{bundle::Bundle, intake::IntakeSource, manifest::Manifest, policy::Act, target::Target};
+use playbook::{bundle::Bundle, intake::IntakeSource, manifest::Manifest, outcome::Grade, policy::Act, target::Target};
 use serde_json::{Value, json};
 
 use crate::{config, extract_command::word, project::Project, publish, term};
@@ -16,7 +16,8 @@ pub fn providers(project: &Project, stack: Option<&str>, json: bool) -> Result<(
     let bundle = config::load(project, None)?;
     let secrets = stack.map(|stack| publish::secrets(project, stack, "providers")).transpose()?;
     if json {
-        let told: Vec<Value> = bundle.providers.values().map(|provider| document(provider, &secrets)).collect();
+        let told: Vec<Value> =
+            bundle.providers.values().map(|provider| document(&bundle, provider, &secrets)).collect();
         term::line(&serde_json::to_string_pretty(&told)?);
         return Ok(());
     }
@@ -36,7 +37,7 @@ pub fn provider_table(bundle: &Bundle, secrets: &Secrets) -> String {
             word(&provider.kind),
             provider.types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" "),
             provider.family.clone(),
-            if provider.opines { word(&provider.grade) } else { "context".to_owned() },
+            grades(bundle, provider),
             limits(provider),
             word(&provider.discloses),
             key(provider.secret.as_deref(), secrets),
@@ -91,11 +92,24 @@ pub fn targets(project: &Project, stack: Option<&str>, json: bool) -> Result<()>
     Ok(())
 }
 
-fn document(provider: &Manifest, secrets: &Secrets) -> Value {
+/// How far a provider is trusted, and for which types otherwise, such as `B (ipv4-addr C)`.
+fn grades(bundle: &Bundle, provider: &Manifest) -> String {
+    if !provider.opines {
+        return "context".to_owned();
+    }
+    let all: Vec<(&str, Option<Grade>)> =
+        provider.types.iter().map(|kind| (kind.as_str(), bundle.grades.of(provider, *kind))).collect();
+    let usual = bundle.grades.grades.get(&provider.id).copied().or(provider.grade);
+    let others = all.iter().filter(|(_, grade)| *grade != usual);
+    let others: Vec<String> = others.map(|(kind, grade)| format!("{kind} {}", word(grade))).collect();
+    if others.is_empty() { word(&usual) } else { format!("{} ({})", word(&usual), others.join(", ")) }
+}
+
+fn document(bundle: &Bundle, provider: &Manifest, secrets: &Secrets) -> Value {
     let off = off(provider, secrets);
     json!({
         "id": provider.id, "name": provider.name, "kind": provider.kind, "types": provider.types, "family": provider.family,
-        "grade": provider.grade, "opines": provider.opines, "limits": provider.limits, "discloses": provider.discloses,
+        "grade": grades(bundle, provider), "opines": provider.opines, "limits": provider.limits, "discloses": provider.discloses,
         "verified": provider.verified, "secret": provider.secret, "on": off.is_none(), "off": off,
     })
 }

@@ -4,7 +4,7 @@
 //! is left to `cargo xtask config check`.
 
 use anyhow::{Context, Result};
-use playbook::{intake::IntakeSource, manifest::Manifest, policy::Policy, target::Target};
+use playbook::{grades::Grades, intake::IntakeSource, manifest::Manifest, policy::Policy, target::Target};
 use serde_json::Value;
 
 use crate::{project::Project, term};
@@ -19,6 +19,7 @@ fn schemas() -> Result<Vec<(&'static str, String)>> {
     };
     Ok(vec![
         ("policy.schema.json", spelled(schemars::schema_for!(Policy))?),
+        ("grades.schema.json", spelled(schemars::schema_for!(Grades))?),
         ("provider.schema.json", spelled(schemars::schema_for!(Manifest))?),
         ("target.schema.json", spelled(schemars::schema_for!(Target))?),
         ("intake.schema.json", spelled(schemars::schema_for!(IntakeSource))?),
@@ -52,7 +53,10 @@ mod tests {
     #[test]
     fn every_file_of_an_author_names_its_schema() {
         let project = Project::find().unwrap();
-        let mut files = vec![(project.path("playbook/policy.yaml"), "schemas/policy.schema.json")];
+        let mut files = vec![
+            (project.path("playbook/policy.yaml"), "schemas/policy.schema.json"),
+            (project.path("playbook/grades.yaml"), "schemas/grades.schema.json"),
+        ];
         for (folder, schema) in [("providers", "provider"), ("targets", "target"), ("intake", "intake")] {
             let name = match schema {
                 "provider" => "../schemas/provider.schema.json",

@@ -1,11 +1,16 @@
-//! Correlation: where else the observables were seen, and which incidents they tie to this one.
+//! Correlation: where else the observables were seen, which incidents they tie to this one, and the campaign of them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use playbook::{
     Fault, Timestamp,
+    bundle::Bundle,
+    campaign::{self, Campaign, Member, TIE_FROM, Tie},
+    guard::Guard,
     incident::Incident,
+    infrastructure::{self, Link},
+    outcome::Judgement,
     receipt::Receipt,
     rows::{Row, Rows},
     sighting::{self, Elsewhere, History, Related, Sighting},
@@ -25,43 +30,118 @@ pub struct Correlation {
     pub related: Vec<Related>,
     /// By observable key.
     pub histories: BTreeMap<String, History>,
+    /// The campaign that it belongs to.
+    pub campaign: Option<Campaign>,
 }
 
-/// Looks up where else each observable was seen that is not withheld, and notes that it was seen here. Safe to run again.
+/// Looks up where else each observable was seen that is not withheld, notes that it was seen here, and finds or begins the
+/// campaign. Safe to run again.
 pub async fn correlate(
     rows: &impl Rows,
+    bundle: &Bundle,
     incident: &Incident,
     receipts: &[Receipt],
     now: Timestamp,
 ) -> Result<Correlation, Fault> {
+    let hosts = bundle.hosts();
+    let guard = Guard::new(&bundle.policy, &hosts);
+    let is_ours_to_name = |receipt: &Receipt| guard.check(&receipt.facts.observable).is_none();
     let seen: Vec<&Receipt> = receipts.iter().filter(|receipt| receipt.facts.withheld.is_none()).collect();
+    let bad: Vec<&Receipt> =
+        seen.iter().copied().filter(|receipt| receipt.verdict.is_bad() && is_ours_to_name(receipt)).collect();
+    let links = infrastructure::links(bad.iter().map(|receipt| &receipt.facts));
+
     let own = &incident.incident_id;
     let elsewhere: Vec<Elsewhere> = stream::iter(&seen)
         .map(|receipt| Elsewhere::find(rows, receipt.facts.observable.key(), own))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
+    let linked: Vec<Elsewhere> =
+        stream::iter(&links).map(|link| Elsewhere::follow(rows, link, own)).buffered(AT_ONCE).try_collect().await?;
     // What is common gets no further rows: neither the index nor anybody's patience holds them.
     let telling = seen.iter().zip(&elsewhere).filter(|(_, elsewhere)| !elsewhere.is_common());
-    let sightings: Vec<Sighting> = telling.map(|(receipt, _)| sighting(incident, receipt)).collect();
+    let mut sightings: Vec<Sighting> = telling.map(|(receipt, _)| sighting(incident, receipt)).collect();
+    let telling = links.iter().zip(&linked).filter(|(_, elsewhere)| !elsewhere.is_common());
+    sightings.extend(telling.map(|(link, _)| link_sighting(incident, link)));
     sighting::record(rows, own, &sightings, now).await?;
     // Counted after our own are written, so that this incident is one of them.
     let all = sighting::incidents(rows).await?;
 
     let histories = elsewhere.iter().map(|e| (e.observable.clone(), e.history(incident.received_at))).collect();
-    let related = without_own_storm(rows, incident, sighting::related(&elsewhere, all)).await?;
-    Ok(Correlation { related, histories })
+    let telling: Vec<Elsewhere> = elsewhere.into_iter().chain(linked).collect();
+    let candidates = sighting::related(&telling, all);
+    let harmless: BTreeSet<String> =
+        seen.iter().filter(|r| r.verdict.verdict == Judgement::Benign).map(|r| r.facts.observable.key()).collect();
+    let ties = ties(&candidates, &telling, &harmless, all);
+    let names: Vec<(String, u32)> = bad
+        .iter()
+        .filter(|receipt| names_a_campaign(receipt))
+        .map(|receipt| {
+            let key = receipt.facts.observable.key();
+            let frequency = telling.iter().find(|e| e.observable == key).map_or(1, Elsewhere::frequency);
+            (key, sighting::scarcity(all.max(sighting::POPULATION_MIN), frequency))
+        })
+        .collect();
+    let member = Member::new(own.clone(), incident.received_at);
+    let campaign = campaign::join(rows, &member, &names, &ties, now).await?;
+    let related = without_own_storm(rows, incident, candidates).await?;
+    Ok(Correlation { related, histories, campaign })
+}
+
+/// Whether an observable that is bad names a campaign by itself. An address is too little: many share one.
+fn names_a_campaign(receipt: &Receipt) -> bool {
+    use ioc::ObservableType::{DomainName, EmailAddr, File, Ipv4Addr, Ipv6Addr, Url};
+    match receipt.facts.observable.kind() {
+        File | Url | DomainName | EmailAddr => true,
+        Ipv4Addr | Ipv6Addr => false,
+    }
+}
+
+/// Incidents that share so much that is rare and not harmless that they belong together, whatever was judged of it.
+fn ties(related: &[Related], elsewhere: &[Elsewhere], harmless: &BTreeSet<String>, all: u64) -> Vec<Tie> {
+    let all = all.max(sighting::POPULATION_MIN);
+    let weight = |key: &String| {
+        let found = elsewhere.iter().find(|e| e.name() == *key);
+        found.map_or(0, |e| sighting::scarcity(all, e.frequency()) * e.percent / 100)
+    };
+    let tie = |related: &Related| {
+        let shared = related.observables.iter().filter(|key| !harmless.contains(*key));
+        let shared: Vec<(String, u32)> = shared.map(|key| (key.clone(), weight(key))).collect();
+        Tie { other: Member::new(related.incident_id.clone(), related.seen_at), shared }
+    };
+    let is_strong = |tie: &Tie| {
+        let total: u32 = tie.shared.iter().map(|(_, weight)| weight).sum();
+        // One rare thing alone is a coincidence: everybody links to something.
+        tie.shared.len() > 1 && total >= TIE_FROM
+    };
+    related.iter().take(LOOKED_AT_MAX).map(tie).filter(is_strong).collect()
 }
 
 fn sighting(incident: &Incident, receipt: &Receipt) -> Sighting {
     Sighting {
         schema: Sighting::SCHEMA.to_owned(),
         observable: receipt.facts.observable.key(),
+        digest: None,
         seen_at: incident.received_at,
         incident_id: incident.incident_id.clone(),
         kind: incident.kind,
         source: incident.source.clone(),
         verdict: receipt.verdict.verdict.as_str().to_owned(),
+    }
+}
+
+/// What stands on a link is bad.
+fn link_sighting(incident: &Incident, link: &Link) -> Sighting {
+    Sighting {
+        schema: Sighting::SCHEMA.to_owned(),
+        observable: link.key.clone(),
+        digest: link.digest.clone(),
+        seen_at: incident.received_at,
+        incident_id: incident.incident_id.clone(),
+        kind: incident.kind,
+        source: incident.source.clone(),
+        verdict: Judgement::Suspicious.as_str().to_owned(),
     }
 }
 

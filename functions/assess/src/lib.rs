@@ -1,6 +1,5 @@
 //! `assess`: verdicts, correlation, severity, plan, and the one word that the machine routes by.
 
-mod conclude;
 mod correlate;
 #[cfg(test)]
 mod tests;
@@ -10,22 +9,20 @@ use std::collections::BTreeMap;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use playbook::{
     Fault, IncidentId, Timestamp,
-    assessment::{Assessed, Assessment, Route},
+    assessment::{Assessment, Basis, Route},
     bundle::Bundle,
-    guard::Guard,
+    case::{self, Case, SaidBefore},
     incident::{Enriched, Enrichment, EvidenceRef, Extraction, Incident, Pointer, Run, Sighted},
     outcome::Outcome,
-    plan::Plan,
     ports::{Clock, Evidence},
     receipt::Receipt,
     rows::{Commit, Condition, Row, Rows, Write},
-    verdict::{Facts, PersonDecision, Verdict},
+    severity::Pinned,
+    verdict::{PersonDecision, Precedent, Verdict},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tracing::info;
-
-use crate::correlate::Correlation;
 
 /// Observables looked up at once.
 const AT_ONCE: usize = 16;
@@ -70,10 +67,27 @@ pub async fn run(
     let extraction: Extraction = document(&evidence.fetch(&extraction).await?)?;
     let mut outcomes = outcomes(evidence, rows, &incident.incident_id, input.run).await?;
 
-    let receipts = judge(rows, &bundle, (&incident, input.run), &extraction, &mut outcomes, now).await?;
-    let correlation = correlate::correlate(rows, &incident, &receipts, now).await?;
-    let case = Case { incident, run: input.run, extraction, receipts, correlation };
-    let assessment = case.conclude(evidence, &bundle, now).await?;
+    let pinned = rows.get(&Pinned::key(&incident.incident_id)).await?.as_ref().map(Row::read).transpose()?;
+    let basis = Basis::of(&incident, &extraction, pinned);
+    let mut judged = judge(rows, &bundle, (&incident, input.run, &basis), &extraction, &mut outcomes, now).await?;
+    Case::worst_first(&mut judged);
+    let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
+    let correlation = correlate::correlate(rows, &bundle, &incident, &receipts, now).await?;
+    let stored = store_receipts(evidence, &incident.incident_id, input.run, &receipts).await?;
+    let case = Case {
+        incident_id: incident.incident_id,
+        run: input.run,
+        config_digest: incident.config_digest,
+        basis,
+        subject: extraction.subject,
+        participants: extraction.participants,
+        omissions: extraction.omissions,
+        judged,
+        histories: correlation.histories,
+        related: correlation.related,
+        campaign: correlation.campaign,
+    };
+    let assessment = case.conclude(&bundle, stored, now)?;
     store(evidence, rows, &assessment).await?;
 
     info!(
@@ -93,32 +107,29 @@ pub async fn run(
     })
 }
 
-/// A receipt for each observable, in the extraction's order.
+/// Every observable with its receipt, in the extraction's order.
 async fn judge(
     rows: &impl Rows,
     bundle: &Bundle,
-    (incident, run): (&Incident, u32),
+    (incident, run, basis): (&Incident, u32, &Basis),
     extraction: &Extraction,
     outcomes: &mut BTreeMap<String, Vec<Outcome>>,
     now: Timestamp,
-) -> Result<Vec<Receipt>, Fault> {
-    let mut receipts = vec![];
-    let decisions: Vec<Option<PersonDecision>> = stream::iter(&extraction.observables)
-        .map(|sighted| earlier_decision(rows, sighted, now))
+) -> Result<Vec<(Sighted, Receipt)>, Fault> {
+    let before: Vec<SaidBefore> = stream::iter(&extraction.observables)
+        .map(|sighted| said_before(rows, sighted, now))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    for (sighted, decision) in extraction.observables.iter().zip(decisions) {
-        let observable = sighted.observable.clone();
-        let required = conclude::required(bundle, &observable);
-        let outcomes = match outcomes.remove(&observable.key()) {
-            Some(outcomes) => outcomes,
-            None if sighted.withheld.is_some() => vec![],
-            // Its chunk failed: nobody was asked, and that is a failure of every source.
-            None => conclude::unasked(&required, now),
-        };
-        let facts = Facts { withheld: sighted.withheld, required, outcomes, decision, observable };
-        receipts.push(Receipt {
+    let all = &extraction.observables;
+    let mut judged = vec![];
+    for (sighted, before) in all.iter().zip(before) {
+        let mut known = outcomes.remove(&sighted.observable.key());
+        if let (Some(known), Some(claim)) = (&mut known, case::claim(bundle, basis, sighted, all, now)) {
+            known.push(claim);
+        }
+        let facts = case::facts(bundle, basis, sighted, known, before, now);
+        let receipt = Receipt {
             schema: Receipt::SCHEMA.to_owned(),
             incident_id: incident.incident_id.clone(),
             run,
@@ -126,76 +137,10 @@ async fn judge(
             now,
             verdict: Verdict::reach(&facts, now),
             facts,
-        });
+        };
+        judged.push((sighted.clone(), receipt));
     }
-    Ok(receipts)
-}
-
-/// Everything that is known of a run.
-struct Case {
-    incident: Incident,
-    run: u32,
-    extraction: Extraction,
-    receipts: Vec<Receipt>,
-    correlation: Correlation,
-}
-
-impl Case {
-    /// To an assessment: worst first, with the plan and everything a person should know.
-    async fn conclude(self, evidence: &impl Evidence, bundle: &Bundle, now: Timestamp) -> Result<Assessment, Fault> {
-        let Self { incident, run, extraction, receipts, correlation } = self;
-        let hosts = bundle.hosts();
-        let guard = Guard::new(&bundle.policy, &hosts);
-        let mut judged: Vec<(Sighted, Receipt)> = extraction.observables.into_iter().zip(receipts).collect();
-        judged.sort_by_key(|(sighted, receipt)| (conclude::order(&receipt.verdict), sighted.observable.key()));
-
-        let targets: Vec<_> = bundle.targets.values().collect();
-        let verdicts: Vec<_> = judged
-            .iter()
-            .map(|(s, r)| (s.observable.clone(), r.verdict.clone(), conclude::is_phishing(&r.facts.outcomes)))
-            .collect();
-        let plan = Plan::make(&verdicts, &bundle.policy, &targets, &guard, &incident, now);
-        let (severity, severity_terms) = conclude::severity(incident.severity, judged.iter().map(|(_, r)| &r.verdict));
-        let mut failed = conclude::failed(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
-        let off = conclude::off(judged.iter().map(|(_, r)| r.facts.outcomes.as_slice()));
-        if extraction.incomplete {
-            failed.insert(0, "extract: the evidence was not read completely".to_owned());
-        }
-        let receipts = store_receipts(evidence, &incident.incident_id, run, &judged).await?;
-        let observables: Vec<Assessed> = judged
-            .into_iter()
-            .map(|(sighted, receipt)| Assessed {
-                guarded: guard.check(&sighted.observable).map(|guarded| guarded.reason),
-                evidence: conclude::said(&receipt.facts.outcomes),
-                conclusion: receipt.verdict,
-                history: correlation.histories.get(&sighted.observable.key()).copied(),
-                sighted,
-            })
-            .collect();
-        let route = conclude::route(incident.kind, severity, &observables, extraction.incomplete);
-        Ok(Assessment {
-            schema: Assessment::SCHEMA.to_owned(),
-            incident_id: incident.incident_id,
-            run,
-            config_digest: incident.config_digest,
-            assessed_at: now,
-            subject: extraction.subject,
-            participants: extraction.participants,
-            route,
-            severity,
-            severity_terms,
-            observables,
-            plan_digest: plan.digest()?,
-            acts_automatically: plan.acts_automatically(),
-            plan,
-            failed,
-            receipts,
-            omissions: extraction.omissions,
-            off,
-            related: correlation.related,
-            opens_ticket: conclude::opens_ticket(route, severity, &bundle.policy.ticket),
-        })
-    }
+    Ok(judged)
 }
 
 /// Stores the receipts, a line each, in the order of the assessment's observables.
@@ -203,10 +148,9 @@ async fn store_receipts(
     evidence: &impl Evidence,
     id: &IncidentId,
     run: u32,
-    judged: &[(Sighted, Receipt)],
+    receipts: &[Receipt],
 ) -> Result<EvidenceRef, Fault> {
-    let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
-    let lines = Receipt::to_lines(&receipts)?;
+    let lines = Receipt::to_lines(receipts)?;
     let key = format!("receipts/{id}/r{run}/{}.json", playbook::canonical::sha256_hex(&lines));
     evidence.store(&key, "application/x-ndjson", &lines).await
 }
@@ -245,18 +189,16 @@ async fn outcomes(
     Ok(outcomes)
 }
 
-/// What a person decided on this observable before, while it rules.
-async fn earlier_decision(
-    rows: &impl Rows,
-    sighted: &Sighted,
-    now: Timestamp,
-) -> Result<Option<PersonDecision>, Fault> {
+/// What people have said of this observable before: a decision while it rules, and every false positive.
+async fn said_before(rows: &impl Rows, sighted: &Sighted, now: Timestamp) -> Result<SaidBefore, Fault> {
     if sighted.withheld.is_some() {
-        return Ok(None);
+        return Ok(SaidBefore::default());
     }
-    let row = rows.get(&PersonDecision::key(&sighted.observable)).await?;
-    let decision: Option<PersonDecision> = row.as_ref().map(Row::read).transpose()?;
-    Ok(decision.filter(|decision| decision.expires_at > now))
+    let key = PersonDecision::key(&sighted.observable);
+    let said = rows.list(&key.pk, "").await?;
+    let decision: Option<PersonDecision> = said.iter().find(|row| row.key == key).map(Row::read).transpose()?;
+    let decision = decision.filter(|decision| decision.expires_at > now);
+    Ok(SaidBefore { decision, precedent: Precedent::read(&said)? })
 }
 
 fn document<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {

@@ -16,7 +16,7 @@ use playbook::{
     ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox, Secrets},
     rows::{Commit, Condition, Rows, Write},
     ticket::Ticket,
-    verdict::PersonDecision,
+    verdict::{FalsePositive, PersonDecision, Precedent},
     waking,
 };
 use serde::{Deserialize, Serialize};
@@ -239,7 +239,13 @@ async fn remember(rows: &impl Rows, assessment: &Assessment, decision: &Decision
             at: decision.at,
             expires_at: decision.at.plus_hours(24 * PersonDecision::DAYS),
         };
-        let _: Commit = rows.commit(&[Write::put(PersonDecision::key(observable), &remembered)?]).await?;
+        let mut writes = vec![Write::put(PersonDecision::key(observable), &remembered)?];
+        if verdict == Judgement::Benign {
+            // Kept when the decision has long expired: what was a false positive twice is a precedent.
+            let false_positive = FalsePositive::new(decision.at);
+            writes.push(Write::put(Precedent::key(observable, &assessment.incident_id), &false_positive)?);
+        }
+        let _: Commit = rows.commit(&writes).await?;
     }
     Ok(())
 }

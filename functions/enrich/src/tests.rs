@@ -236,6 +236,8 @@ fn policy(enrich: policy::Enrich) -> Policy {
     Policy {
         schema: Policy::SCHEMA.to_owned(),
         own: policy::Own::default(),
+        critical: policy::Critical::default(),
+        merge: playbook::verdict::Merge::default(),
         required: ObservableType::ALL.into_iter().map(|kind| (kind, vec![])).collect(),
         review: policy::Review {
             levels: vec![policy::Level { approvers: vec!["analyst@soc.example".to_owned()] }],

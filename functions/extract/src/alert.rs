@@ -39,6 +39,7 @@ fn is_garbage(content: &[u8]) -> bool {
 fn named_and_texts(alert: &Alert, collector: &mut Collector<'_>) {
     collector.set_subject(&alert.title);
     collector.set_tlp(alert.tlp);
+    collector.set_was_allowed(alert.was_allowed);
     for named in &alert.observables {
         let place = place(named);
         if let Some(observable) = named.observable() {

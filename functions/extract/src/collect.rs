@@ -30,6 +30,7 @@ pub struct Collector<'a> {
     attachments: HashMap<String, Hashes>,
     subject: String,
     tlp: Tlp,
+    was_allowed: Option<bool>,
     /// In the order of their coming.
     participants: HashMap<String, usize>,
     omissions: Vec<Omission>,
@@ -58,6 +59,7 @@ impl<'a> Collector<'a> {
             attachments: HashMap::new(),
             subject: String::new(),
             tlp: Tlp::default(),
+            was_allowed: None,
             participants: HashMap::new(),
             omissions: vec![],
             incomplete: false,
@@ -151,6 +153,11 @@ impl<'a> Collector<'a> {
         self.tlp = tlp;
     }
 
+    /// Notes whether the traffic went through.
+    pub fn set_was_allowed(&mut self, was_allowed: Option<bool>) {
+        self.was_allowed = was_allowed;
+    }
+
     /// Notes that something was left out that may hold observables.
     pub fn lose(&mut self, place: &str, reason: impl Into<String>) {
         self.incomplete = true;
@@ -197,6 +204,7 @@ impl<'a> Collector<'a> {
             subject: self.subject,
             participants,
             tlp: self.tlp,
+            was_allowed: self.was_allowed,
             observables: observables.collect(),
             omissions: self.omissions,
             incomplete: self.incomplete,

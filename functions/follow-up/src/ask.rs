@@ -47,7 +47,16 @@ where
     ) -> Result<Followed, Fault> {
         if let Some(outcome) = &lookup.outcome {
             let now = self.sources.clock.now();
-            return late::arrived(self.rows, self.evidence, self.machines, self.queue, lookup, outcome, now).await;
+            return late::arrived(
+                self.rows,
+                self.evidence,
+                self.machines,
+                self.queue,
+                (lookup, outcome),
+                call.account,
+                now,
+            )
+            .await;
         }
         let asked = self.ask(call, deadline, message_id, lookup).await?;
         let now = self.sources.clock.now();
@@ -76,7 +85,16 @@ where
                     reason = outcome.reason.as_deref(),
                     "a lookup that was put off has ended"
                 );
-                return late::arrived(self.rows, self.evidence, self.machines, self.queue, lookup, &outcome, now).await;
+                return late::arrived(
+                    self.rows,
+                    self.evidence,
+                    self.machines,
+                    self.queue,
+                    (lookup, &outcome),
+                    call.account,
+                    now,
+                )
+                .await;
             }
         };
         // The last try is at the very end.

@@ -3,6 +3,8 @@
 use playbook::{
     Fault, Timestamp,
     assessment::Assessment,
+    bundle::Bundle,
+    case,
     incident::{Incident, IncidentStatus},
     outcome::{Judgement, Outcome},
     pending::PendingLookup,
@@ -31,8 +33,8 @@ pub async fn arrived(
     evidence: &impl Evidence,
     machines: &impl Machines,
     queue: &impl Queue,
-    lookup: &PendingLookup,
-    outcome: &Outcome,
+    (lookup, outcome): (&PendingLookup, &Outcome),
+    account: &str,
     now: Timestamp,
 ) -> Result<Followed, Fault> {
     let incident = Incident::load(rows, &lookup.incident_id).await?;
@@ -54,7 +56,7 @@ pub async fn arrived(
         }
         IncidentStatus::Attached => row::end(rows, lookup, outcome, now).await,
         IncidentStatus::Closed | IncidentStatus::Provisional | IncidentStatus::Failed => {
-            if !changes_verdict(rows, evidence, lookup, outcome, now).await? {
+            if !changes_verdict(rows, evidence, (lookup, outcome), (&incident, account), now).await? {
                 return row::end(rows, lookup, outcome, now).await;
             }
             reopen(rows, machines, queue, (lookup, outcome), &incident, now).await
@@ -100,8 +102,8 @@ async fn reopen(
 async fn changes_verdict(
     rows: &impl Rows,
     evidence: &impl Evidence,
-    lookup: &PendingLookup,
-    outcome: &Outcome,
+    (lookup, outcome): (&PendingLookup, &Outcome),
+    (incident, account): (&Incident, &str),
     now: Timestamp,
 ) -> Result<bool, Fault> {
     let Some(about) = &lookup.observable else { return Ok(false) };
@@ -116,6 +118,9 @@ async fn changes_verdict(
     let mut after = before.clone();
     after.outcomes.retain(|known| known.provider != outcome.provider);
     after.outcomes.push(outcome.clone());
+    // The receipt says how far those are trusted that had answered; the one that is late may not be among them.
+    let bundle = Bundle::load(evidence, &incident.config_digest, account).await?;
+    let [before, after] = [before, after].map(|facts| case::under(&bundle, &incident.source, facts));
     Ok(class(&before, now) != class(&after, now))
 }
 

@@ -285,8 +285,7 @@ impl Desk {
 
     /// What `assess` has stored of the first run, with this outcome of the provider.
     async fn assessed(&self, outcome: Outcome) {
-        let facts =
-            Facts { observable: about(), withheld: None, required: vec![], outcomes: vec![outcome], decision: None };
+        let facts = Facts { outcomes: vec![outcome], ..Facts::bare(about()) };
         let receipt = Receipt {
             schema: Receipt::SCHEMA.to_owned(),
             incident_id: self.id.clone(),

@@ -17,6 +17,7 @@ fn outcome(provider: &str, minute: i64) -> Outcome {
     Outcome {
         provider: provider.to_owned(),
         family: provider.to_owned(),
+        context: false,
         outcome: Status::NotFound,
         reason: None,
         opinion: None,

@@ -14,7 +14,7 @@ use crate::{
     ledger::{EntryState, LedgerEntry},
     plan::Entry,
     rows::{Row, Rows},
-    sighting::{COMMON, History, Persistence, Related},
+    sighting::{COMMON, History, Persistence, Related, Reputation},
     ticket::Ticket,
 };
 
@@ -184,7 +184,7 @@ fn standing(written: &Written, is_open: bool) -> String {
     }
 }
 
-/// Other incidents with the same observables, such as `inc-… shares evil[.]example (weight 3.4), 2 days ago`.
+/// The campaign, and other incidents with the same observables, such as `inc-… shares evil[.]example (weight 3.4), 2 days ago`.
 pub(super) fn related(assessment: &Assessment, now: Timestamp) -> Vec<String> {
     let spelled: BTreeMap<String, String> =
         assessment.observables.iter().map(|a| (a.sighted.observable.key(), spell(&a.sighted.observable))).collect();
@@ -201,23 +201,46 @@ pub(super) fn related(assessment: &Assessment, now: Timestamp) -> Vec<String> {
         let (id, seen) = (&related.incident_id, ago(now.ms_since(related.seen_at)));
         format!("{id} shares {} (weight {}.{}), {seen}", shared.join(" and "), tenths / 10, tenths % 10)
     };
-    bounded(assessment.related.iter().map(line))
+    let campaign = assessment.campaign.as_ref().map(|campaign| {
+        let mut named: Vec<String> = campaign.named_by.iter().map(|key| super::cut(&name(key), 120)).collect();
+        if named.is_empty() {
+            named.push("nothing that is rare".to_owned());
+        }
+        let (id, members, first) = (&campaign.campaign_id, campaign.members, moment(campaign.first_seen));
+        format!("campaign {id}: {members} incidents since {first}, named by {}", named.join(" and "))
+    });
+    bounded(campaign.into_iter().chain(assessment.related.iter().map(line)))
 }
 
 /// How often an observable was seen here, such as `persistent: in 4 incidents on 3 days since 2026-11-20 05:00 UTC`.
 pub(super) fn history(history: &History) -> String {
-    let History { persistence, incidents, days, first_seen } = history;
+    let History { persistence, incidents, days, first_seen, reputation } = history;
     let days = if *days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+    let judged = judged(reputation);
     match (persistence, incidents) {
         (_, 0 | 1) => "isolated: in no other incident".to_owned(),
         (_, incidents) if *incidents > COMMON => {
             format!("persistent: in more than {COMMON} incidents, too common to tie them together")
         }
-        (Persistence::Isolated, incidents) => format!("isolated: in {incidents} incidents, all on one day"),
+        (Persistence::Isolated, incidents) => format!("isolated: in {incidents} incidents, all on one day{judged}"),
         (Persistence::Persistent, incidents) => {
-            format!("persistent: in {incidents} incidents on {days} since {}", moment(*first_seen))
+            format!("persistent: in {incidents} incidents on {days} since {}{judged}", moment(*first_seen))
         }
     }
+}
+
+/// What it was judged in the others, such as `; before: malicious 3, unknown 1, last bad 2026-11-20`.
+fn judged(reputation: &Reputation) -> String {
+    let Reputation { malicious, suspicious, benign, unknown, last_bad } = reputation;
+    let words = [("malicious", malicious), ("suspicious", suspicious), ("benign", benign), ("unknown", unknown)];
+    let counts: Vec<String> =
+        words.iter().filter(|(_, count)| **count > 0).map(|(word, count)| format!("{word} {count}")).collect();
+    if counts.is_empty() {
+        return String::new();
+    }
+    let last = last_bad
+        .map_or_else(String::new, |at| format!(", last bad {}", at.to_string().chars().take(10).collect::<String>()));
+    format!("; before: {}{last}", counts.join(", "))
 }
 
 #[cfg(test)]
@@ -228,12 +251,15 @@ mod tests {
     fn how_often_it_was_seen_is_said_in_a_line() {
         let first_seen = Timestamp::parse("2026-11-20T05:00:00Z").unwrap();
         let check = |persistence, incidents, days, expected: &str| {
-            assert_eq!(history(&History { persistence, incidents, days, first_seen }), expected);
+            let reputation = Reputation::default();
+            assert_eq!(history(&History { persistence, incidents, days, first_seen, reputation }), expected);
         };
         check(Persistence::Isolated, 1, 1, "isolated: in no other incident");
         check(Persistence::Isolated, 2, 1, "isolated: in 2 incidents, all on one day");
         check(Persistence::Persistent, 4, 3, "persistent: in 4 incidents on 3 days since 2026-11-20 05:00 UTC");
         check(Persistence::Persistent, 3, 1, "persistent: in 3 incidents on 1 day since 2026-11-20 05:00 UTC");
         check(Persistence::Persistent, 51, 9, "persistent: in more than 50 incidents, too common to tie them together");
+        let reputation = Reputation { malicious: 3, unknown: 1, last_bad: Some(first_seen), ..Reputation::default() };
+        assert_eq!(judged(&reputation), "; before: malicious 3, unknown 1, last bad 2026-11-20");
     }
 }

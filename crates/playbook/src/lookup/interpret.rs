@@ -130,6 +130,7 @@ fn blank(manifest: &Manifest, outcome: Status, now: Timestamp) -> Outcome {
     Outcome {
         provider: manifest.id.clone(),
         family: manifest.family.clone(),
+        context: !manifest.opines,
         outcome,
         reason: None,
         opinion: None,
@@ -318,7 +319,7 @@ mapping: body
         });
         let outcome = ask(true, 200, &body.to_string());
         let opinion = outcome.opinion.unwrap();
-        assert_eq!((opinion.verdict, opinion.score, opinion.grade), (Judgement::Malicious, 100, Grade::B));
+        assert_eq!((opinion.verdict, opinion.score, opinion.grade), (Judgement::Malicious, 100, Some(Grade::B)));
         assert_eq!(opinion.tags.len(), 16);
         assert!(opinion.tags.iter().all(|tag| tag.chars().count() == 64 && tag.ends_with('…')));
         assert_eq!(opinion.upstreams, ["urlhaus"]);
@@ -330,7 +331,7 @@ mapping: body
             "evidence": 7, "last_seen": "never",
         });
         let opinion = ask(true, 200, &body.to_string()).opinion.unwrap();
-        assert_eq!((opinion.score, opinion.grade), (0, Grade::D));
+        assert_eq!((opinion.score, opinion.grade), (0, Some(Grade::D)));
         assert_eq!(opinion.tags, ["a", "c"]);
         assert_eq!((opinion.evidence, opinion.last_seen), (None, None));
     }

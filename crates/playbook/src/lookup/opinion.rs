@@ -12,7 +12,8 @@ const LIST_MAX: usize = 16;
 const TAG_MAX_CHARS: usize = 64;
 const EVIDENCE_MAX_CHARS: usize = 300;
 const PERMALINK_MAX_BYTES: usize = 2_048;
-const FIELDS: [&str; 8] = ["verdict", "score", "grade", "upstreams", "tags", "evidence", "permalink", "last_seen"];
+const FIELDS: [&str; 9] =
+    ["verdict", "score", "grade", "own", "upstreams", "tags", "evidence", "permalink", "last_seen"];
 
 /// Reads the opinion; `None` where the mapping did not keep to the contract: an unknown field or word, or no score
 /// for a harmful verdict. Values that come from the answer are dropped or cut instead.
@@ -25,14 +26,22 @@ pub(super) fn read(manifest: &Manifest, mapped: Value, now: Timestamp) -> Option
     let said = judgement(&fields)?;
     let score = score(&fields, said)?;
     let grade = match fields.get("grade") {
-        None => manifest.grade,
-        Some(word) => serde_json::from_value::<Grade>(word.clone()).ok()?.at_most(manifest.grade),
+        None => None,
+        Some(word) => {
+            let said: Grade = serde_json::from_value(word.clone()).ok()?;
+            Some(manifest.grade.map_or(said, |ceiling| said.at_most(ceiling)))
+        }
+    };
+    let own = match fields.get("own") {
+        None => false,
+        Some(flag) => flag.as_bool()?,
     };
     let (verdict, score) = if manifest.opines { (said, score) } else { (Judgement::Unknown, 0) };
     Some(Opinion {
         verdict,
         score,
         grade,
+        own,
         upstreams: texts(fields.get("upstreams"), str::to_ascii_lowercase),
         tags: texts(fields.get("tags"), str::to_owned),
         evidence: fields.get("evidence").and_then(Value::as_str).and_then(|text| cut(text, EVIDENCE_MAX_CHARS)),

@@ -69,6 +69,7 @@ fn the_whole_story_is_told() {
         incidents: 3,
         days: 1,
         first_seen: assessment.assessed_at,
+        reputation: crate::sighting::Reputation::default(),
     });
     assessment.related = vec![Related {
         incident_id: IncidentId::of("default", "mail", "other"),

@@ -281,6 +281,7 @@ async fn older_answers_never_replace_newer_ones() {
     let outcome = |minutes| Outcome {
         provider: "a".to_owned(),
         family: "a".to_owned(),
+        context: false,
         outcome: Status::NotFound,
         reason: None,
         opinion: None,

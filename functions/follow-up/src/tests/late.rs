@@ -137,7 +137,7 @@ async fn what_a_person_has_decided_is_not_opened_again_by_weaker_evidence() {
         assert_eq!(desk.started().len(), usize::from(opens));
     };
     let mut weaker = limited();
-    weaker.grade = playbook::outcome::Grade::B;
+    weaker.grade = Some(playbook::outcome::Grade::B);
     check(weaker, false).await;
     // A newer word of grade A contradicts the person: somebody must look.
     check(limited(), true).await;

@@ -1,0 +1,96 @@
+//! What each opinion weighs, which of them count, and the sums.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ioc::ObservableType;
+
+use super::{Facts, SELF, Sums, Weighed};
+use crate::{
+    Timestamp,
+    outcome::{Grade, Judgement},
+    weight,
+};
+
+/// A family counts towards a joint verdict from this weight (hundredths); also the threshold of suspicious and benign.
+pub(super) const COUNTS: u32 = 3_500;
+
+/// Weighs every opinion, then marks those that count: the highest of each family, direct ones before aggregators.
+pub(super) fn weigh(facts: &Facts, now: Timestamp) -> Vec<Weighed> {
+    let kind: ObservableType = facts.observable.kind();
+    let mut seen_by: Vec<(Weighed, &[String])> = vec![];
+    for outcome in &facts.outcomes {
+        let Some(opinion) = &outcome.opinion else { continue };
+        if outcome.context {
+            continue;
+        }
+        let seen = opinion.last_seen.unwrap_or(outcome.fetched_at);
+        let family = if opinion.own { SELF } else { outcome.family.as_str() };
+        let grade = facts.grade(outcome, opinion);
+        let weight_hundredths = if family == SELF { 0 } else { weight::hundredths(grade, kind, seen, now) };
+        let weighed = Weighed {
+            provider: outcome.provider.clone(),
+            family: family.to_owned(),
+            verdict: opinion.verdict,
+            grade,
+            seen,
+            weight_hundredths,
+            counts: false,
+        };
+        seen_by.push((weighed, &opinion.upstreams));
+    }
+    // Direct before aggregators, heavy before light, then by provider: the order of the input never matters.
+    seen_by.sort_by(|(a, a_up), (b, b_up)| {
+        (!a_up.is_empty())
+            .cmp(&!b_up.is_empty())
+            .then(b.weight_hundredths.cmp(&a.weight_hundredths))
+            .then(a.grade.cmp(&b.grade))
+            .then(a.provider.cmp(&b.provider))
+            .then(a.verdict.cmp(&b.verdict))
+            .then_with(|| (&a.family, a.seen, a_up).cmp(&(&b.family, b.seen, b_up)))
+    });
+    let mut counted: BTreeMap<Judgement, BTreeSet<&str>> = BTreeMap::new();
+    let mut counts = vec![];
+    for (weighed, upstreams) in &seen_by {
+        let taken = counted.entry(weighed.verdict).or_default();
+        let repeats = !upstreams.is_empty() && upstreams.iter().all(|family| taken.contains(family.as_str()));
+        let first_of_family = !taken.contains(weighed.family.as_str());
+        if first_of_family && !repeats {
+            taken.insert(&weighed.family);
+            taken.extend(upstreams.iter().map(String::as_str));
+        }
+        counts.push(first_of_family && !repeats);
+    }
+    let mut opinions: Vec<Weighed> =
+        seen_by.into_iter().zip(counts).map(|((weighed, _), counts)| Weighed { counts, ..weighed }).collect();
+    opinions.sort_by(|a, b| {
+        let rest = |o: &Weighed| (o.weight_hundredths, o.grade, o.seen, o.counts);
+        let named = a.provider.cmp(&b.provider).then(a.verdict.cmp(&b.verdict)).then_with(|| a.family.cmp(&b.family));
+        named.then_with(|| rest(a).cmp(&rest(b)))
+    });
+    opinions
+}
+
+pub(super) fn sum(opinions: &[Weighed]) -> Sums {
+    let mut sums = Sums::default();
+    for opinion in opinions.iter().filter(|o| o.counts) {
+        let weight = opinion.weight_hundredths;
+        match opinion.verdict {
+            Judgement::Malicious => {
+                sums.malicious = sums.malicious.saturating_add(weight);
+                if weight >= COUNTS {
+                    sums.malicious_together = sums.malicious_together.saturating_add(weight);
+                    sums.malicious_families += 1;
+                }
+                if opinion.grade == Grade::A {
+                    sums.malicious_grade_a = sums.malicious_grade_a.max(weight);
+                }
+            }
+            Judgement::Suspicious => sums.suspicious = sums.suspicious.saturating_add(weight),
+            Judgement::Benign | Judgement::Unknown => {}
+        }
+    }
+    // An explicit benign needs no sum: one trusted source says so.
+    let trusted = |o: &&Weighed| o.verdict == Judgement::Benign && matches!(o.grade, Grade::A | Grade::B);
+    sums.benign = opinions.iter().filter(trusted).map(|o| o.weight_hundredths).max().unwrap_or(0);
+    sums
+}
