@@ -15,6 +15,7 @@ pub mod playbook_command;
 pub mod process;
 pub mod project;
 pub mod publish;
+pub mod recorded;
 pub mod replay;
 pub mod schema;
 pub mod stand_in;

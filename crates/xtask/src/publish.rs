@@ -1,7 +1,7 @@
 //! `cargo xtask config` and `cargo xtask secret`: what a deployment is told, with the AWS command line's own sign-in.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{IsTerminal, Read, Write},
     path::PathBuf,
     process::{Command, Stdio},
@@ -199,7 +199,17 @@ fn value(id: &str) -> Result<String> {
     Ok(value)
 }
 
+/// What a stack says of itself, by name.
+pub fn outputs(project: &Project, stack: &str) -> Result<BTreeMap<String, String>> {
+    let told = ask(project, &["cloudformation", "describe-stacks", "--stack-name", stack]).map_err(|why| {
+        anyhow::anyhow!("the stack {stack} cannot be read: {why}; are you signed in (aws sts get-caller-identity)?")
+    })?;
+    let outputs = told["Stacks"][0]["Outputs"].as_array().into_iter().flatten();
+    let pair = |item: &Value| Some((item["OutputKey"].as_str()?.to_owned(), item["OutputValue"].as_str()?.to_owned()));
+    Ok(outputs.filter_map(pair).collect())
+}
+
 /// The person's own AWS command line, else the one in `.venv`.
-fn aws(project: &Project) -> Result<PathBuf> {
+pub fn aws(project: &Project) -> Result<PathBuf> {
     if process::is_installed("aws") { Ok(PathBuf::from("aws")) } else { Ok(Venv::local(project)?.program("aws")) }
 }

@@ -1,0 +1,262 @@
+//! What a deployment has recorded: receipts, assessments and decisions, from a folder or from the stack itself.
+//!
+//! A folder holds them in any arrangement, one document a file or one a line; each says by its `schema` what it is. So a copy
+//! of the evidence bucket will do. Of a stack, the documents are copied into `.local/recorded/<stack>` first.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use playbook::{IncidentId, Timestamp, assessment::Assessment, decision::Decision, receipt::Receipt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{process, project::Project, publish, term};
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Documents that somebody has copied.
+    Folder(PathBuf),
+    /// A deployment.
+    Stack(String),
+}
+
+/// A decision with the run that it was about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Its run.
+    pub run: u32,
+    /// What was decided.
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// Everything of one run of an incident.
+#[derive(Clone, Debug, Default)]
+pub struct Recorded {
+    /// A receipt for each observable; of an assessment that was repeated, the last.
+    pub receipts: BTreeMap<String, Receipt>,
+    /// What was concluded.
+    pub assessment: Option<Assessment>,
+    /// What was decided, in order.
+    pub decisions: Vec<Decision>,
+}
+
+/// Runs by incident and number.
+pub type Runs = BTreeMap<(IncidentId, u32), Recorded>;
+
+/// Reads everything since a moment; runs that were assessed before are left out.
+pub fn read(project: &Project, place: &Place, since: Option<Timestamp>) -> Result<Runs> {
+    let folder = match place {
+        Place::Folder(folder) => folder.clone(),
+        Place::Stack(stack) => copy(project, stack)?,
+    };
+    let mut runs = Runs::new();
+    let mut files = vec![];
+    walk(&folder, &mut files)?;
+    let mut unknown = 0_usize;
+    for file in &files {
+        let name = project.name_of(file);
+        for document in documents(file)? {
+            unknown += usize::from(!take(&mut runs, document).with_context(|| name.clone())?);
+        }
+    }
+    if let Some(since) = since {
+        runs.retain(|_, recorded| {
+            let assessed = recorded.receipts.values().map(|receipt| receipt.now).max();
+            assessed.or_else(|| recorded.assessment.as_ref().map(|a| a.assessed_at)).is_some_and(|at| at >= since)
+        });
+    }
+    if runs.is_empty() {
+        bail!(
+            "{} holds no receipts, assessments or decisions{}: copy the folder receipts/ of the evidence bucket there",
+            folder.display(),
+            since.map_or_else(String::new, |since| format!(" since {since}"))
+        );
+    }
+    if unknown > 0 {
+        term::message(&format!("{unknown} documents of another sort were passed over"));
+    }
+    Ok(runs)
+}
+
+/// Puts a document where it belongs; false for one of another sort.
+fn take(runs: &mut Runs, document: Value) -> Result<bool> {
+    let schema = document.get("schema").and_then(Value::as_str).unwrap_or_default().to_owned();
+    match schema.split('/').next().unwrap_or_default() {
+        "receipt" => {
+            let receipts = Receipt::parse(&serde_json::to_vec(&document)?)?;
+            for receipt in receipts {
+                let run = runs.entry((receipt.incident_id.clone(), receipt.run)).or_default();
+                let key = receipt.facts.observable.key();
+                if run.receipts.get(&key).is_none_or(|known| known.now <= receipt.now) {
+                    run.receipts.insert(key, receipt);
+                }
+            }
+        }
+        "assessment" => {
+            let assessment: Assessment = serde_json::from_value(document)?;
+            let run = runs.entry((assessment.incident_id.clone(), assessment.run)).or_default();
+            if run.assessment.as_ref().is_none_or(|known| known.assessed_at <= assessment.assessed_at) {
+                run.assessment = Some(assessment);
+            }
+        }
+        "decision" if document.get("incident_id").is_some() => {
+            let Decided { incident_id, run, decision } = serde_json::from_value(document)?;
+            let decisions = &mut runs.entry((incident_id, run)).or_default().decisions;
+            decisions.push(decision);
+            decisions.sort_by_key(|decision| decision.at);
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Every document of a file, one or one a line; of a file that is none, nothing.
+fn documents(file: &Path) -> Result<Vec<Value>> {
+    let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut found = vec![];
+    for document in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
+        found.push(document.with_context(|| format!("{}, document {}", file.display(), found.len() + 1))?);
+    }
+    Ok(found)
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let mut entries = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else if path
+            .extension()
+            .is_some_and(|ending| ["json", "jsonl", "ndjson"].iter().any(|known| ending == *known))
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Copies what the stack has recorded, only what is new.
+fn copy(project: &Project, stack: &str) -> Result<PathBuf> {
+    let folder = project.path(".local/recorded").join(stack);
+    std::fs::create_dir_all(&folder)?;
+    let outputs = publish::outputs(project, stack)?;
+    let output = |name: &str| {
+        outputs.get(name).cloned().with_context(|| format!("the stack {stack} has no output {name}: is it deployed?"))
+    };
+    let bucket = output("EvidenceBucketName")?;
+    for (prefix, filter) in [("receipts", None), ("incidents", Some("*/assess/*"))] {
+        let mut sync = Command::new(publish::aws(project)?);
+        sync.args(["s3", "sync", "--only-show-errors", &format!("s3://{bucket}/{prefix}")]).arg(folder.join(prefix));
+        if let Some(filter) = filter {
+            sync.args(["--exclude", "*", "--include", filter]);
+        }
+        process::output(&mut sync).with_context(|| {
+            format!("s3://{bucket}/{prefix} cannot be copied: are you signed in (aws sts get-caller-identity)?")
+        })?;
+    }
+    let lines = decisions(project, &output("IncidentsTableName")?)?;
+    std::fs::write(folder.join("decisions.jsonl"), lines)?;
+    Ok(folder)
+}
+
+/// Every decision row of the record, a line each.
+fn decisions(project: &Project, table: &str) -> Result<String> {
+    let values = r#"{":decision":{"S":"decision#"},":incident":{"S":"incident#"}}"#;
+    let scan = [
+        "dynamodb",
+        "scan",
+        "--table-name",
+        table,
+        "--filter-expression",
+        "begins_with(sk, :decision) AND begins_with(pk, :incident)",
+        "--expression-attribute-values",
+        values,
+    ];
+    let told = publish::ask(project, &scan)
+        .map_err(|why| anyhow::anyhow!("the decisions in {table} cannot be read: {why}"))?;
+    let mut lines = String::new();
+    for item in told["Items"].as_array().into_iter().flatten() {
+        let Value::Object(mut row) = plain(item) else { continue };
+        let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (pk, sk) = (text("pk"), text("sk"));
+        let id = pk.strip_prefix("incident#").unwrap_or_default();
+        let Some(run) = sk.split('#').nth(1).and_then(|run| run.parse::<u32>().ok()) else { continue };
+        row.insert("incident_id".to_owned(), id.into());
+        row.insert("run".to_owned(), run.into());
+        lines.push_str(&Value::Object(row).to_string());
+        lines.push('\n');
+    }
+    Ok(lines)
+}
+
+/// An item of DynamoDB's JSON, `{"name": {"S": …}}`, as plain JSON.
+pub fn plain(item: &Value) -> Value {
+    let members = item.as_object().into_iter().flatten();
+    Value::Object(members.map(|(name, value)| (name.clone(), attribute(value))).collect::<Map<String, Value>>())
+}
+
+fn attribute(typed: &Value) -> Value {
+    let Some((sort, value)) = typed.as_object().and_then(|members| members.iter().next()) else { return Value::Null };
+    match sort.as_str() {
+        "N" => value.as_str().and_then(|number| serde_json::from_str(number).ok()).unwrap_or(Value::Null),
+        "L" => value.as_array().into_iter().flatten().map(attribute).collect(),
+        "M" => plain(value),
+        "NULL" => Value::Null,
+        _ => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_of_the_table_are_plain_documents() {
+        let item = json!({
+            "sk": {"S": "decision#1#1"}, "last": {"BOOL": true}, "n": {"N": "7"}, "none": {"NULL": true},
+            "indicators": {"L": [{"S": "a"}, {"M": {"x": {"N": "1.5"}}}]},
+        });
+        let expected =
+            json!({"sk": "decision#1#1", "last": true, "n": 7, "none": null, "indicators": ["a", {"x": 1.5}]});
+        assert_eq!(plain(&item), expected);
+    }
+
+    #[test]
+    fn documents_are_found_by_their_schema_and_the_last_assessment_counts() {
+        let project = Project::find().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        let assessment = |at: &str| {
+            let mut document = serde_json::to_value(playbook::brief::sample::assessment().unwrap()).unwrap();
+            document["assessed_at"] = at.into();
+            document
+        };
+        let (early, late) = (assessment("2026-11-24T05:00:00.000Z"), assessment("2026-11-24T06:00:00.000Z"));
+        std::fs::write(folder.path().join("a/late.json"), late.to_string()).unwrap();
+        std::fs::write(folder.path().join("a/b/early.jsonl"), format!("{early}\n{{\"schema\":\"other/1\"}}\n"))
+            .unwrap();
+        let read = |since: Option<&str>| {
+            let since = since.map(|since| Timestamp::parse(since).unwrap());
+            read(&project, &Place::Folder(folder.path().to_owned()), since)
+        };
+        let runs = read(None).unwrap();
+        assert_eq!(runs.len(), 1);
+        let known = runs.into_values().next().unwrap().assessment.unwrap();
+        assert_eq!(known.assessed_at.to_string(), "2026-11-24T06:00:00.000Z");
+        assert_eq!(read(Some("2026-11-24T05:30:00Z")).unwrap().len(), 1);
+        let nothing = read(Some("2026-11-25T00:00:00Z")).unwrap_err();
+        assert!(nothing.to_string().contains("holds no receipts"), "{nothing}");
+    }
+}
