@@ -202,7 +202,7 @@ pub fn claim(bundle: &Bundle, basis: &Basis, sighted: &Sighted, all: &[Sighted],
         score: 50,
         grade: Some(Grade::F),
         own: false,
-        // What a provider of the same family says itself comes first, and then the claim says nothing more.
+        // Where a provider of the same family calls it malicious itself, the claim says nothing more.
         upstreams: vec![feed.and_then(|feed| feed.family.clone()).unwrap_or_else(|| basis.source.clone())],
         tags: vec![],
         evidence: Some(format!("{} lists it, and reports it here", basis.source)),

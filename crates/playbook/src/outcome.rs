@@ -189,8 +189,8 @@ pub struct Outcome {
     pub task: Option<String>,
 }
 
-/// Reasons of a source that is off for everybody, whatever is asked.
-const OFF: [&str; 4] = ["disabled", "terms", "documented", "no_key"];
+/// Reasons of a source that is off for everybody, whatever is asked. `pap` is one of them: every incident has the same mark.
+const OFF: [&str; 5] = ["disabled", "terms", "documented", "no_key", "pap"];
 
 impl Outcome {
     /// Whether the source is off in this deployment: it was never to be asked, about anything.

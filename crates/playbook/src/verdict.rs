@@ -4,6 +4,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 mod weighing;
+pub mod words;
 
 use std::collections::BTreeMap;
 
@@ -26,13 +27,13 @@ pub const SELF: &str = "self";
 pub enum Reason {
     /// Weighty opinions say malicious and benign: a person must look.
     Contradiction,
-    /// A required family answered with an error, a limit or not yet; or it would be benign but for a source that did.
+    /// A required family answered with an error, a limit or not yet.
     Degraded,
     /// A required family was not asked.
     LowCoverage,
-    /// There are opinions, but they weigh too little, or a source that could have said otherwise was not asked.
+    /// There are opinions, but they weigh too little, or a source that could have said otherwise is missing.
     WeakEvidence,
-    /// There are opinions, but all are too old to weigh anything.
+    /// There are opinions, but none weighs anything: they are too old, our own, or of sources that are not trusted at all.
     Expired,
     /// Nobody has an opinion.
     NoOpinion,
@@ -161,7 +162,8 @@ impl Merge {
 /// Which edition of the rule is applied: receipts are replayed by the edition that they were written by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Edition {
-    /// `receipt/1`: only required families make a verdict degraded, and what was not asked never stands in the way.
+    /// `receipt/1`: only required families make a verdict degraded, what was not asked never stands in the way of benign, and a
+    /// family that an aggregator has repeated counts as heard.
     First,
     /// `receipt/2`.
     Second,
@@ -295,8 +297,8 @@ impl Verdict {
         if facts.withheld.is_some() && facts.outcomes.is_empty() {
             return Self::silent(Reason::NoOpinion);
         }
-        let opinions = weighing::weigh(facts, now);
-        let sums = weighing::sum(&opinions);
+        let opinions = weighing::weigh(facts, edition, now);
+        let sums = weighing::sum(&opinions, edition);
         let answers = rules::Answers::of(facts, edition);
         let (rule, verdict, confidence) = rules::decide(facts, &opinions, sums, answers, now);
         let reason = match (rule, verdict) {

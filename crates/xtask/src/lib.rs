@@ -22,3 +22,4 @@ pub mod stand_in;
 pub mod template;
 pub mod term;
 pub mod test;
+pub mod verdicts;

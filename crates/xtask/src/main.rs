@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
     check, demo, diagram, doctor, extract_command, listing, package, playbook_command, project::Project, publish,
-    replay, schema, term, test,
+    replay, schema, term, test, verdicts,
 };
 
 /// The playbook's command line.
@@ -83,6 +83,12 @@ enum Command {
         /// One JSON document on standard output
         #[arg(long)]
         json: bool,
+    },
+    /// Show what is concluded in which situation, and how
+    Verdicts {
+        /// Writes it into docs/VERDICTS.md
+        #[arg(long)]
+        write: bool,
     },
     /// Find every indicator in a text or a mail
     #[command(before_help = "Examples:\n  cargo xtask extract mail.eml\n  pbpaste | cargo xtask extract - --json\n  \
@@ -258,6 +264,7 @@ async fn run(command: Command) -> Result<bool> {
             let source = file.map_or(playbook_command::Source::Stack(stack), playbook_command::Source::File);
             playbook_command::pull(&project, &name, &source)?;
         }
+        Command::Verdicts { write } => verdicts::run(&project, write)?,
         Command::Diagram { write } => diagram::run(&project, write)?,
     }
     Ok(true)

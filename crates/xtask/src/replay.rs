@@ -1,7 +1,10 @@
 //! `cargo xtask replay`: a receipt reaches its verdict again, without AWS and without the providers.
 
 use anyhow::{Context, Result};
-use playbook::{receipt::Receipt, verdict::Verdict};
+use playbook::{
+    receipt::Receipt,
+    verdict::{Verdict, words},
+};
 use serde_json::json;
 
 use crate::{extract_command::word, term};
@@ -26,7 +29,7 @@ pub fn receipts(path: &str, explain: bool, json: bool) -> Result<bool> {
                 "incident_id": receipt.incident_id,
                 "observable": receipt.facts.observable,
                 "verdict": verdict,
-                "rule": rule(verdict.rule),
+                "rule": words::rule(verdict.rule),
                 "same": differences.is_empty(),
                 "differences": differences,
             }));
@@ -43,21 +46,6 @@ pub fn receipts(path: &str, explain: bool, json: bool) -> Result<bool> {
     Ok(same)
 }
 
-/// The rule that decided, in words.
-#[must_use]
-pub const fn rule(number: u8) -> &'static str {
-    match number {
-        1 => "a person decided earlier, and that still rules",
-        2 => {
-            "contradiction: weighty sources say malicious and benign, or newer evidence speaks against a person's decision"
-        }
-        3 => "malicious: one grade-A source of 70 or more, or two independent sources of 35 or more, together 100",
-        4 => "suspicious: malicious weight and half the suspicious weight make 35 or more",
-        5 => "benign: a grade A or B source says so, nobody says otherwise, and every required source has answered",
-        _ => "unknown: no rule holds; silence is not innocence",
-    }
-}
-
 fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: bool) -> String {
     let mut lines = vec![];
     let reason = verdict.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
@@ -69,7 +57,7 @@ fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: 
         "coverage    {} of {} required sources answered",
         verdict.coverage.answered, verdict.coverage.required
     ));
-    lines.push(format!("rule {}      {}", verdict.rule, rule(verdict.rule)));
+    lines.push(format!("rule {}      {}", verdict.rule, words::rule(verdict.rule)));
     lines.push(format!(
         "incident    {} run {}, judged {} by configuration {}",
         receipt.incident_id,
@@ -105,7 +93,7 @@ pub fn arithmetic(verdict: &Verdict) -> String {
             opinion.verdict.as_str().to_owned(),
             word(&opinion.grade),
             opinion.seen.to_string(),
-            hundredths(opinion.weight_hundredths),
+            words::weight(opinion.weight_hundredths),
             if opinion.counts { "yes" } else { "no" }.to_owned(),
         ]);
     }
@@ -116,12 +104,12 @@ pub fn arithmetic(verdict: &Verdict) -> String {
     format!(
         "{}\n  malicious {} (families of 35 or more: {}, together {}; best grade A {}), suspicious {}, benign {}",
         term::table(&rows),
-        hundredths(sums.malicious),
+        words::weight(sums.malicious),
         sums.malicious_families,
-        hundredths(sums.malicious_together),
-        hundredths(sums.malicious_grade_a),
-        hundredths(sums.suspicious),
-        hundredths(sums.benign),
+        words::weight(sums.malicious_together),
+        words::weight(sums.malicious_grade_a),
+        words::weight(sums.suspicious),
+        words::weight(sums.benign),
     )
 }
 
@@ -144,13 +132,9 @@ fn explanation(receipt: &Receipt, verdict: &Verdict) -> String {
     for number in 1..=6_u8 {
         let mark = if number == verdict.rule { "→" } else { " " };
         text.push_str("  ");
-        text.push_str(&[mark, " ", &number.to_string(), "  ", rule(number), "\n"].concat());
+        text.push_str(&[mark, " ", &number.to_string(), "  ", words::rule(number), "\n"].concat());
     }
     text.trim_end().to_owned()
-}
-
-fn hundredths(weight: u32) -> String {
-    format!("{}.{:02}", weight / 100, weight % 100)
 }
 
 fn short(digest: &str) -> &str {

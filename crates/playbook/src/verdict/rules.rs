@@ -27,6 +27,7 @@ pub(super) struct Answers {
     gap: bool,
     /// The verdict may be too low.
     pub(super) degraded: bool,
+    is_first: bool,
 }
 
 impl Answers {
@@ -53,6 +54,7 @@ impl Answers {
             outage,
             gap: gap && !is_first,
             degraded: if is_first { required_failed } else { outage },
+            is_first,
         }
     }
 
@@ -73,8 +75,7 @@ impl Answers {
             Reason::Degraded
         } else if !self.is_complete() {
             Reason::LowCoverage
-        } else if self.outage && opinions.iter().any(|o| o.verdict == Judgement::Benign) {
-            // It would be benign but for a source that failed.
+        } else if self.is_first && self.outage && opinions.iter().any(|o| o.verdict == Judgement::Benign) {
             Reason::Degraded
         } else if spoken.peek().is_some() {
             if spoken.any(|o| o.weight_hundredths > 0) { Reason::WeakEvidence } else { Reason::Expired }
@@ -95,8 +96,11 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> (u8, Judgement, u32) {
     if let Some(decision) = facts.decision.as_ref().filter(|d| d.expires_at > now) {
-        let speaks_against = |o: &Weighed| {
-            matches!(o.verdict, Judgement::Malicious | Judgement::Benign) && o.verdict != decision.verdict
+        let is_bad = |verdict| matches!(verdict, Judgement::Malicious | Judgement::Suspicious);
+        let speaks_against = |o: &Weighed| match o.verdict {
+            Judgement::Unknown => false,
+            Judgement::Suspicious if answers.is_first => false,
+            said => is_bad(said) != is_bad(decision.verdict),
         };
         return if opinions.iter().any(|o| is_newer_grade_a(o, decision.at) && speaks_against(o)) {
             (2, Judgement::Suspicious, 50)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ioc::ObservableType;
 
-use super::{Facts, SELF, Sums, Weighed};
+use super::{Edition, Facts, SELF, Sums, Weighed};
 use crate::{
     Timestamp,
     outcome::{Grade, Judgement},
@@ -14,8 +14,17 @@ use crate::{
 /// A family counts towards a joint verdict from this weight (hundredths); also the threshold of suspicious and benign.
 pub(super) const COUNTS: u32 = 3_500;
 
+/// Who has spoken for one judgement so far.
+#[derive(Default)]
+struct Spoken<'a> {
+    /// Independent sources that have counted, themselves or through an aggregator.
+    of: BTreeSet<&'a str>,
+    /// Where the opinion stands that counts for a family.
+    by: BTreeMap<&'a str, usize>,
+}
+
 /// Weighs every opinion, then marks those that count: the highest of each family, direct ones before aggregators.
-pub(super) fn weigh(facts: &Facts, now: Timestamp) -> Vec<Weighed> {
+pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weighed> {
     let kind: ObservableType = facts.observable.kind();
     let mut seen_by: Vec<(Weighed, &[String])> = vec![];
     for outcome in &facts.outcomes {
@@ -48,17 +57,29 @@ pub(super) fn weigh(facts: &Facts, now: Timestamp) -> Vec<Weighed> {
             .then(a.verdict.cmp(&b.verdict))
             .then_with(|| (&a.family, a.seen, a_up).cmp(&(&b.family, b.seen, b_up)))
     });
-    let mut counted: BTreeMap<Judgement, BTreeSet<&str>> = BTreeMap::new();
-    let mut counts = vec![];
-    for (weighed, upstreams) in &seen_by {
-        let taken = counted.entry(weighed.verdict).or_default();
-        let repeats = !upstreams.is_empty() && upstreams.iter().all(|family| taken.contains(family.as_str()));
-        let first_of_family = !taken.contains(weighed.family.as_str());
-        if first_of_family && !repeats {
-            taken.insert(&weighed.family);
-            taken.extend(upstreams.iter().map(String::as_str));
+    let mut spoken: BTreeMap<Judgement, Spoken<'_>> = BTreeMap::new();
+    let mut counts = vec![false; seen_by.len()];
+    for (at, (weighed, upstreams)) in seen_by.iter().enumerate() {
+        let spoken = spoken.entry(weighed.verdict).or_default();
+        let repeats = !upstreams.is_empty() && upstreams.iter().all(|family| spoken.of.contains(family.as_str()));
+        // The first edition took a family as heard that another source had only repeated.
+        let is_heard = edition == Edition::First && spoken.of.contains(weighed.family.as_str());
+        if repeats || is_heard {
+            continue;
         }
-        counts.push(first_of_family && !repeats);
+        if let Some(before) = spoken.by.get(weighed.family.as_str()).copied() {
+            let is_heavier =
+                seen_by.get(before).is_some_and(|(other, _)| other.weight_hundredths < weighed.weight_hundredths);
+            if edition == Edition::First || !is_heavier {
+                continue;
+            }
+            // A family counts once, at its highest.
+            counts[before] = false;
+        }
+        counts[at] = true;
+        spoken.by.insert(&weighed.family, at);
+        spoken.of.insert(&weighed.family);
+        spoken.of.extend(upstreams.iter().map(String::as_str));
     }
     let mut opinions: Vec<Weighed> =
         seen_by.into_iter().zip(counts).map(|((weighed, _), counts)| Weighed { counts, ..weighed }).collect();
@@ -70,7 +91,7 @@ pub(super) fn weigh(facts: &Facts, now: Timestamp) -> Vec<Weighed> {
     opinions
 }
 
-pub(super) fn sum(opinions: &[Weighed]) -> Sums {
+pub(super) fn sum(opinions: &[Weighed], edition: Edition) -> Sums {
     let mut sums = Sums::default();
     for opinion in opinions.iter().filter(|o| o.counts) {
         let weight = opinion.weight_hundredths;
@@ -81,14 +102,15 @@ pub(super) fn sum(opinions: &[Weighed]) -> Sums {
                     sums.malicious_together = sums.malicious_together.saturating_add(weight);
                     sums.malicious_families += 1;
                 }
-                if opinion.grade == Grade::A {
-                    sums.malicious_grade_a = sums.malicious_grade_a.max(weight);
-                }
             }
             Judgement::Suspicious => sums.suspicious = sums.suspicious.saturating_add(weight),
             Judgement::Benign | Judgement::Unknown => {}
         }
     }
+    // That a family also says so with more weight and less trust takes nothing from what it says with the best grade.
+    let is_best = |o: &&Weighed| o.verdict == Judgement::Malicious && o.grade == Grade::A;
+    let best = opinions.iter().filter(is_best).filter(|o| o.counts || edition > Edition::First);
+    sums.malicious_grade_a = best.map(|o| o.weight_hundredths).max().unwrap_or(0);
     // An explicit benign needs no sum: one trusted source says so.
     let trusted = |o: &&Weighed| o.verdict == Judgement::Benign && matches!(o.grade, Grade::A | Grade::B);
     sums.benign = opinions.iter().filter(trusted).map(|o| o.weight_hundredths).max().unwrap_or(0);

@@ -79,6 +79,7 @@ const CHECKS: &[Check] = &[
     ("state machine: asl-validator", tools::asl_validator),
     ("state machine: statelint", tools::statelint),
     ("diagram", current_diagram),
+    ("verdicts", verdicts),
     ("spelling", tools::spelling),
     ("lints", tools::lints),
     ("docs", tools::docs),
@@ -150,6 +151,10 @@ fn configuration(project: &Project) -> Outcome {
         }
         Err(complaints) => Outcome::of(complaints.0.iter().map(ToString::to_string).collect()),
     }
+}
+
+fn verdicts(project: &Project) -> Outcome {
+    crate::verdicts::faults(project).map_or_else(|error| Outcome::of(vec![format!("{error:#}")]), Outcome::of)
 }
 
 fn current_diagram(project: &Project) -> Outcome {
