@@ -92,7 +92,9 @@ fn every_scenario_holds_on_the_deployed_playbook() {
         let begun = Instant::now();
         let deployed = Rc::new(Deployed::start().await);
         println!("deployed in {:.1} s", begun.elapsed().as_secs_f64());
-        run(&deployed).await
+        let report = run(&deployed).await;
+        println!("receipts kept: {}", deployed.keep_receipts().await);
+        report
     });
     assert!(report.is_empty(), "{report}");
 }

@@ -10,4 +10,5 @@ mod scanner;
 mod state_machine;
 mod taxii;
 mod walkthrough;
+mod what_if;
 mod world;

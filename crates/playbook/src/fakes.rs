@@ -133,6 +133,25 @@ impl MemoryEvidence {
     pub fn keys(&self) -> Vec<String> {
         self.objects.borrow().keys().cloned().collect()
     }
+
+    /// Every object with its key, for tools that read a copy of the bucket.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<String, Vec<u8>> {
+        self.objects.borrow().clone()
+    }
+}
+
+/// Names the folder in which the receipts of a whole test run are kept, to be replayed at its end.
+pub const RECEIPTS_VARIABLE: &str = "PLAYBOOK_RECEIPTS";
+
+fn keep_receipts(key: &str, bytes: &[u8]) {
+    if let Some(folder) = std::env::var_os(RECEIPTS_VARIABLE).filter(|_| key.starts_with("receipts/")) {
+        // The run's end says how many there were; a test is not about this.
+        let _ = std::fs::write(
+            std::path::Path::new(&folder).join(format!("{}.jsonl", canonical::sha256_hex(bytes))),
+            bytes,
+        );
+    }
 }
 
 impl Evidence for MemoryEvidence {
@@ -153,6 +172,7 @@ impl Evidence for MemoryEvidence {
 
     async fn store(&self, key: &str, _content_type: &str, bytes: &[u8]) -> Result<EvidenceRef, Fault> {
         self.objects.borrow_mut().insert(key.to_owned(), bytes.to_vec());
+        keep_receipts(key, bytes);
         Ok(EvidenceRef {
             key: key.to_owned(),
             version_id: None,

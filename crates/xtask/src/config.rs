@@ -16,8 +16,6 @@ use serde_json::Value;
 
 use crate::project::Project;
 
-const GRADES: &str = "playbook/grades.yaml";
-
 /// Everything that is wrong, at least one complaint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaints(pub Vec<Complaint>);
@@ -37,14 +35,21 @@ impl std::error::Error for Complaints {}
 /// `overlay` is a piece of policy that is laid over the shipped one, key by key; lists and texts replace. The demo uses
 /// it to open its doors. Everything that is wrong is reported at once.
 pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Complaints> {
+    load_from(project, &project.path("playbook"), overlay)
+}
+
+/// The same of another folder that is arranged like `playbook/`.
+pub fn load_from(project: &Project, folder: &Path, overlay: Option<&Overlay>) -> Result<Bundle, Complaints> {
     let mut complaints = vec![];
-    let policy_path = project.path("playbook/policy.yaml");
+    let policy_path = folder.join("policy.yaml");
     let policy = read(project, &policy_path).and_then(|text| policy(project, &policy_path, &text, overlay));
-    let grades_path = project.path(GRADES);
-    let grades = read(project, &grades_path).and_then(|text| Ok((authored::read::<Grades>(&text, GRADES)?, text)));
-    let providers = each(project, "playbook/providers", &mut complaints, Manifest::parse);
-    let targets = each(project, "playbook/targets", &mut complaints, Target::parse);
-    let intake = each(project, "playbook/intake", &mut complaints, |text, file| {
+    let grades_path = folder.join("grades.yaml");
+    let grades_file = project.name_of(&grades_path);
+    let grades =
+        read(project, &grades_path).and_then(|text| Ok((authored::read::<Grades>(&text, &grades_file)?, text)));
+    let providers = each(project, &folder.join("providers"), &mut complaints, Manifest::parse);
+    let targets = each(project, &folder.join("targets"), &mut complaints, Target::parse);
+    let intake = each(project, &folder.join("intake"), &mut complaints, |text, file| {
         let source = IntakeSource::parse(text, file)?;
         Ok((source, file.to_owned(), line_of(text, &["event"])))
     });
@@ -70,7 +75,7 @@ pub fn load(project: &Project, overlay: Option<&Overlay>) -> Result<Bundle, Comp
     let bundle = Bundle::new(policy.0, providers, targets).with_intake(intake).with_grades(grades.0);
     let file = project.name_of(&policy_path);
     let located = |fault: String| match fault.strip_prefix("grades: ") {
-        Some(fault) => locate(GRADES, &grades.1, fault),
+        Some(fault) => locate(&grades_file, &grades.1, fault),
         None => locate(&file, &policy.1, &fault),
     };
     complaints.extend(bundle.faults().into_iter().map(located));
@@ -197,11 +202,11 @@ fn heard_twice(intake: &[(IntakeSource, String, u64)]) -> Vec<Complaint> {
 /// Reads every YAML file of a folder, in the order of their names.
 fn each<T>(
     project: &Project,
-    folder: &str,
+    folder: &Path,
     complaints: &mut Vec<Complaint>,
     parse: impl Fn(&str, &str) -> Result<T, Complaint>,
 ) -> Vec<T> {
-    let mut paths: Vec<_> = std::fs::read_dir(project.path(folder))
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))

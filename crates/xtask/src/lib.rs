@@ -23,3 +23,4 @@ pub mod template;
 pub mod term;
 pub mod test;
 pub mod verdicts;
+pub mod what_if;

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
     check, demo, diagram, doctor, extract_command, listing, package, playbook_command, project::Project, publish,
-    replay, schema, term, test, verdicts,
+    recorded::Place, replay, schema, term, test, verdicts, what_if,
 };
 
 /// The playbook's command line.
@@ -80,6 +80,26 @@ enum Command {
         /// Every lookup, and the rules in words
         #[arg(long)]
         explain: bool,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try another policy on what was recorded: which verdicts, routes, writes and tickets would have been otherwise
+    #[command(before_help = "Examples:\n  cargo xtask what-if --policy new-policy.yaml --since 2026-11-01\n  \
+                       cargo xtask what-if --policy grades.yaml --from copied-bucket/ --json")]
+    WhatIf {
+        /// A policy, grades, or a whole folder arranged like playbook/
+        #[arg(long)]
+        policy: PathBuf,
+        /// Only what was assessed since: a day or a moment in UTC
+        #[arg(long)]
+        since: Option<String>,
+        /// A folder with a copy of the evidence bucket, or of its receipts
+        #[arg(long)]
+        from: Option<PathBuf>,
+        /// The stack whose record is copied and tried on
+        #[arg(long, default_value = "ioc", conflicts_with = "from")]
+        stack: String,
         /// One JSON document on standard output
         #[arg(long)]
         json: bool,
@@ -263,6 +283,9 @@ async fn run(command: Command) -> Result<bool> {
         Command::Playbook(Playbook::Pull { name, stack, file }) => {
             let source = file.map_or(playbook_command::Source::Stack(stack), playbook_command::Source::File);
             playbook_command::pull(&project, &name, &source)?;
+        }
+        Command::WhatIf { policy, since, from, stack, json } => {
+            what_if::run(&project, &policy, &Place::of(from, stack), since.as_deref(), json)?;
         }
         Command::Verdicts { write } => verdicts::run(&project, write)?,
         Command::Diagram { write } => diagram::run(&project, write)?,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use playbook::{IncidentId, Timestamp, assessment::Assessment, decision::Decision, receipt::Receipt};
+use playbook::{IncidentId, Timestamp, assessment::Assessment, bundle::Bundle, decision::Decision, receipt::Receipt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,6 +23,14 @@ pub enum Place {
     Folder(PathBuf),
     /// A deployment.
     Stack(String),
+}
+
+impl Place {
+    /// A folder where one is named, else the stack.
+    #[must_use]
+    pub fn of(folder: Option<PathBuf>, stack: String) -> Self {
+        folder.map_or(Self::Stack(stack), Self::Folder)
+    }
 }
 
 /// A decision with the run that it was about.
@@ -51,22 +59,32 @@ pub struct Recorded {
 /// Runs by incident and number.
 pub type Runs = BTreeMap<(IncidentId, u32), Recorded>;
 
+/// Everything that was found.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// What was judged, concluded and decided.
+    pub runs: Runs,
+    /// The configurations that judged, by their digest, as far as they were copied.
+    pub bundles: BTreeMap<String, Bundle>,
+}
+
 /// Reads everything since a moment; runs that were assessed before are left out.
-pub fn read(project: &Project, place: &Place, since: Option<Timestamp>) -> Result<Runs> {
+pub fn read(project: &Project, place: &Place, since: Option<Timestamp>) -> Result<Record> {
     let folder = match place {
         Place::Folder(folder) => folder.clone(),
         Place::Stack(stack) => copy(project, stack)?,
     };
-    let mut runs = Runs::new();
+    let mut record = Record::default();
     let mut files = vec![];
     walk(&folder, &mut files)?;
     let mut unknown = 0_usize;
     for file in &files {
         let name = project.name_of(file);
         for document in documents(file)? {
-            unknown += usize::from(!take(&mut runs, document).with_context(|| name.clone())?);
+            unknown += usize::from(!take(&mut record, document, file).with_context(|| name.clone())?);
         }
     }
+    let runs = &mut record.runs;
     if let Some(since) = since {
         runs.retain(|_, recorded| {
             let assessed = recorded.receipts.values().map(|receipt| receipt.now).max();
@@ -83,11 +101,11 @@ pub fn read(project: &Project, place: &Place, since: Option<Timestamp>) -> Resul
     if unknown > 0 {
         term::message(&format!("{unknown} documents of another sort were passed over"));
     }
-    Ok(runs)
+    Ok(record)
 }
 
 /// Puts a document where it belongs; false for one of another sort.
-fn take(runs: &mut Runs, document: Value) -> Result<bool> {
+fn take(Record { runs, bundles }: &mut Record, document: Value, file: &Path) -> Result<bool> {
     let schema = document.get("schema").and_then(Value::as_str).unwrap_or_default().to_owned();
     match schema.split('/').next().unwrap_or_default() {
         "receipt" => {
@@ -106,6 +124,11 @@ fn take(runs: &mut Runs, document: Value) -> Result<bool> {
             if run.assessment.as_ref().is_none_or(|known| known.assessed_at <= assessment.assessed_at) {
                 run.assessment = Some(assessment);
             }
+        }
+        "bundle" => {
+            // The digest is the name: what a later release reads is not what was digested.
+            let digest = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            bundles.insert(digest, serde_json::from_value(document)?);
         }
         "decision" if document.get("incident_id").is_some() => {
             let Decided { incident_id, run, decision } = serde_json::from_value(document)?;
@@ -154,7 +177,7 @@ fn copy(project: &Project, stack: &str) -> Result<PathBuf> {
         outputs.get(name).cloned().with_context(|| format!("the stack {stack} has no output {name}: is it deployed?"))
     };
     let bucket = output("EvidenceBucketName")?;
-    for (prefix, filter) in [("receipts", None), ("incidents", Some("*/assess/*"))] {
+    for (prefix, filter) in [("config", None), ("receipts", None), ("incidents", Some("*/assess/*"))] {
         let mut sync = Command::new(publish::aws(project)?);
         sync.args(["s3", "sync", "--only-show-errors", &format!("s3://{bucket}/{prefix}")]).arg(folder.join(prefix));
         if let Some(filter) = filter {
@@ -249,7 +272,7 @@ mod tests {
             .unwrap();
         let read = |since: Option<&str>| {
             let since = since.map(|since| Timestamp::parse(since).unwrap());
-            read(&project, &Place::Folder(folder.path().to_owned()), since)
+            read(&project, &Place::Folder(folder.path().to_owned()), since).map(|record| record.runs)
         };
         let runs = read(None).unwrap();
         assert_eq!(runs.len(), 1);

@@ -46,6 +46,42 @@ pub fn receipts(path: &str, explain: bool, json: bool) -> Result<bool> {
     Ok(same)
 }
 
+/// What became of a folder of receipts.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// How many reach the verdict that they hold.
+    pub same: usize,
+    /// The others: the file, the observable and the first term that differs.
+    pub differing: Vec<String>,
+}
+
+impl std::fmt::Display for Replayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = self.same + self.differing.len();
+        match self.differing.as_slice() {
+            [] => write!(f, "{all} replayed, all equal"),
+            some => write!(f, "{all} replayed, {} not equal:\n  {}", some.len(), some.join("\n  ")),
+        }
+    }
+}
+
+/// Replays every file of a folder.
+pub fn folder(folder: &std::path::Path) -> Result<Replayed> {
+    let mut replayed = Replayed::default();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for receipt in Receipt::parse(&std::fs::read(&path)?).with_context(|| name.clone())? {
+            match receipt.replay().1.first() {
+                None => replayed.same += 1,
+                Some(term) => replayed.differing.push(format!("{name}: {}: {term}", receipt.facts.observable)),
+            }
+        }
+    }
+    replayed.differing.sort();
+    Ok(replayed)
+}
+
 fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: bool) -> String {
     let mut lines = vec![];
     let reason = verdict.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();

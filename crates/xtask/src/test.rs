@@ -8,16 +8,21 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use playbook::fakes::RECEIPTS_VARIABLE;
+
 use crate::{
     build, check,
     local::{EMULATOR_VARIABLE, Emulator, Purpose, Venv},
     process,
     project::Project,
-    term,
+    replay, term,
 };
 
 /// Tests of `tests/it` that need the emulator, a browser or a name server.
 const SLOW: [&str; 4] = ["emulator::", "browser::", "scanner::", "dns::a_real_name_server"];
+
+/// Where the receipts of the run are kept.
+const RECEIPTS: &str = ".local/receipts-of-tests";
 
 /// Where a test finds the browser.
 pub const BROWSER_VARIABLE: &str = "PLAYBOOK_BROWSER";
@@ -26,6 +31,12 @@ pub const BROWSER_VARIABLE: &str = "PLAYBOOK_BROWSER";
 pub async fn run(project: &Project, fast: bool) -> Result<bool> {
     let begun = Instant::now();
     let mut tests = tests(project, fast);
+    let receipts = project.path(RECEIPTS);
+    if receipts.exists() {
+        std::fs::remove_dir_all(&receipts)?;
+    }
+    std::fs::create_dir_all(&receipts)?;
+    tests.env(RECEIPTS_VARIABLE, &receipts);
     let mut emulator = None;
     if !fast {
         Venv::local(project)?;
@@ -49,8 +60,10 @@ pub async fn run(project: &Project, fast: bool) -> Result<bool> {
     let tested = begun.elapsed();
     drop(emulator);
 
+    let replayed = replay::folder(&receipts)?;
     let documented = if fast { true } else { examples(project)? };
     term::line(&format!("\ntests     {}", said.unwrap_or_else(|| if passed { "passed" } else { "failed" }.to_owned())));
+    term::line(&format!("receipts  {replayed}"));
     if !fast {
         term::line(&format!("examples  {}", if documented { "passed" } else { "failed" }));
     }
@@ -61,7 +74,7 @@ pub async fn run(project: &Project, fast: bool) -> Result<bool> {
         tested.saturating_sub(prepared).as_secs_f64(),
         if fast { "; without emulator and browser" } else { "" },
     ));
-    Ok(passed && documented)
+    Ok(passed && documented && replayed.differing.is_empty())
 }
 
 fn tests(project: &Project, fast: bool) -> Command {

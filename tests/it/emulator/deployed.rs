@@ -104,6 +104,19 @@ pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Result<T, String>) -> T
 }
 
 impl Deployed {
+    /// Copies the receipts of all scenarios to where the run replays them at its end; how many documents there were.
+    pub async fn keep_receipts(&self) -> usize {
+        let Some(folder) = std::env::var_os(playbook::fakes::RECEIPTS_VARIABLE) else { return 0 };
+        let bucket = self.stack.output("EvidenceBucketName").unwrap();
+        let keys = self.stack.gateway().keys(bucket, "receipts/").await.unwrap();
+        for key in &keys {
+            let bytes = self.stack.gateway().object_bytes(bucket, key).await.unwrap();
+            let name = format!("{}.jsonl", canonical::sha256_hex(&bytes));
+            std::fs::write(std::path::Path::new(&folder).join(name), bytes).unwrap();
+        }
+        keys.len()
+    }
+
     pub async fn start() -> Self {
         let project = Project::find().unwrap();
         let at = project.clone();

@@ -87,14 +87,16 @@ fn sums(sums: &Sums) -> String {
     if [malicious, suspicious, benign].iter().all(|sum| **sum == 0) {
         return "nothing weighs anything".to_owned();
     }
-    let families =
-        if *malicious_families == 1 { "1 family".to_owned() } else { format!("{malicious_families} families") };
     let best = if *malicious_grade_a == 0 {
         String::new()
     } else {
         format!(", best of grade A {}", weight(*malicious_grade_a))
     };
-    let together = format!(", {} of {families} of 35 or more{best}", weight(*malicious_together));
+    let together = match malicious_families {
+        0 => ", no family of 35 or more".to_owned(),
+        1 => format!(", {} of 1 family of 35 or more{best}", weight(*malicious_together)),
+        many => format!(", {} of {many} families of 35 or more{best}", weight(*malicious_together)),
+    };
     let mut parts = vec![];
     if *malicious > 0 {
         parts.push(format!("malicious {}{together}", weight(*malicious)));

@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 use data_encoding::BASE64;
 use reqwest::{Method, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use crate::recorded;
 
 /// The emulator as seen by one account.
 #[derive(Clone, Debug)]
@@ -121,6 +123,15 @@ impl Gateway {
         Ok(checked(sent, key).await?.bytes().await?.to_vec())
     }
 
+    /// Keys of the objects in a bucket that begin so; at most 1,000 of them, which is what one answer holds.
+    pub async fn keys(&self, bucket: &str, prefix: &str) -> Result<Vec<String>> {
+        let url = format!("{}/{bucket}?list-type=2&max-keys=1000&prefix={prefix}", self.url);
+        let sent = checked(self.request(Method::GET, "s3", &url).send().await?, bucket).await?;
+        let xml = sent.text().await?;
+        let keys = xml.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+        Ok(keys.map(|(key, _)| key.to_owned()).collect())
+    }
+
     /// Every mail that this account has sent, oldest first.
     pub async fn mails(&self) -> Result<Vec<SentMail>> {
         let url = format!("{}/_ministack/ses/messages?account={}", self.url, self.account());
@@ -163,7 +174,7 @@ impl Gateway {
         loop {
             let page = self.call("dynamodb", operation, &input).await?;
             let items = page.get("Items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            rows.extend(items.iter().map(plain_row));
+            rows.extend(items.iter().map(recorded::plain));
             match page.get("LastEvaluatedKey") {
                 Some(last) if !last.is_null() => input["ExclusiveStartKey"] = last.clone(),
                 _ => return Ok(rows),
@@ -205,32 +216,9 @@ pub fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", BASE64.encode(format!("{user}:{password}").as_bytes()))
 }
 
-fn plain_row(item: &Value) -> Value {
-    let fields = item.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), plain(value)));
-    Value::Object(fields.collect::<Map<String, Value>>())
-}
-
-/// An attribute value of DynamoDB as plain JSON.
-fn plain(attribute: &Value) -> Value {
-    let Some((kind, value)) = attribute.as_object().and_then(|map| map.iter().next()) else { return Value::Null };
-    match kind.as_str() {
-        "N" => value.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null),
-        "L" => value.as_array().into_iter().flatten().map(plain).collect(),
-        "M" => plain_row(value),
-        "NULL" => Value::Null,
-        _ => value.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn attributes_become_plain_json() {
-        let item = json!({"pk": {"S": "a"}, "n": {"N": "7"}, "l": {"L": [{"BOOL": true}, {"NULL": true}]}, "m": {"M": {"x": {"S": "y"}}}});
-        assert_eq!(plain_row(&item), json!({"pk": "a", "n": 7, "l": [true, null], "m": {"x": "y"}}));
-    }
 
     #[test]
     fn keys_are_escaped_and_the_account_follows_the_access_key() {
