@@ -1,6 +1,9 @@
 //! A receipt: all that is needed to reach the same verdict again.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     Fault, IncidentId, Timestamp,
@@ -65,22 +68,40 @@ impl Receipt {
         Ok(lines)
     }
 
-    /// Reaches the verdict again and says what differs, a line per term; empty when it is the same.
+    /// Reaches the verdict again and says what differs, a line per term, such as `opinions.urlhaus.weight_hundredths: the receipt
+    /// says 9859, the rule gives 9900`; empty when it is the same.
     #[must_use]
     pub fn replay(&self) -> (Verdict, Vec<String>) {
         let edition = if self.schema == Self::FIRST { Edition::First } else { Edition::Second };
         let again = Verdict::reach_by(edition, &self.facts, self.now);
-        let differences = match (serde_json::to_value(&self.verdict), serde_json::to_value(&again)) {
-            (Ok(serde_json::Value::Object(then)), Ok(serde_json::Value::Object(now))) => then
-                .iter()
-                .filter(|(term, value)| now.get(*term) != Some(value))
-                .map(|(term, value)| {
-                    let other = now.get(term).unwrap_or(&serde_json::Value::Null);
-                    format!("{term}: the receipt says {value}, the rule gives {other}")
-                })
-                .collect(),
-            _ => vec!["the verdict cannot be compared".to_owned()],
-        };
+        let mut differences = vec![];
+        match (serde_json::to_value(&self.verdict), serde_json::to_value(&again)) {
+            (Ok(then), Ok(now)) => compare("", &then, &now, &mut differences),
+            _ => differences.push("the verdict cannot be compared".to_owned()),
+        }
         (again, differences)
+    }
+}
+
+/// Names every term that differs. Opinions are named by their provider, everything else by its place.
+fn compare(at: &str, then: &Value, now: &Value, differences: &mut Vec<String>) {
+    let below = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    match (then, now) {
+        (Value::Object(then), Value::Object(now)) => {
+            let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+            for name in names {
+                let [then, now] = [then, now].map(|side| side.get(name).unwrap_or(&Value::Null));
+                compare(&below(name), then, now, differences);
+            }
+        }
+        (Value::Array(then), Value::Array(now)) => {
+            for number in 0..then.len().max(now.len()) {
+                let [then, now] = [then, now].map(|side| side.get(number).unwrap_or(&Value::Null));
+                let provider = then.get("provider").or_else(|| now.get("provider")).and_then(Value::as_str);
+                compare(&below(provider.unwrap_or(&number.to_string())), then, now, differences);
+            }
+        }
+        (then, now) if then == now => {}
+        (then, now) => differences.push(format!("{at}: the receipt says {then}, the rule gives {now}")),
     }
 }

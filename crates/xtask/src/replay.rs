@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use playbook::{
     receipt::Receipt,
-    verdict::{Verdict, words},
+    verdict::{Facts, Merge, Verdict, words},
 };
 use serde_json::json;
 
@@ -29,6 +29,8 @@ pub fn receipts(path: &str, explain: bool, json: bool) -> Result<bool> {
                 "incident_id": receipt.incident_id,
                 "observable": receipt.facts.observable,
                 "verdict": verdict,
+                "dbot_score": verdict.dbot_score(),
+                "arithmetic": words::arithmetic(&verdict, receipt.now),
                 "rule": words::rule(verdict.rule),
                 "same": differences.is_empty(),
                 "differences": differences,
@@ -85,10 +87,10 @@ pub fn folder(folder: &std::path::Path) -> Result<Replayed> {
 fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: bool) -> String {
     let mut lines = vec![];
     let reason = verdict.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
-    let degraded = if verdict.degraded { ", degraded: a required source failed" } else { "" };
+    let degraded = if verdict.degraded { ", degraded: a source failed, so that it may be worse" } else { "" };
     lines.push(format!("{}  {}", receipt.facts.observable.kind(), receipt.facts.observable.defanged()));
     lines.push(format!("verdict     {}{reason}{degraded}", term::bold(verdict.verdict.as_str())));
-    lines.push(format!("confidence  {}", verdict.confidence));
+    lines.push(format!("confidence  {} of 100, as in STIX; DBotScore {}", verdict.confidence, verdict.dbot_score()));
     lines.push(format!(
         "coverage    {} of {} required sources answered",
         verdict.coverage.answered, verdict.coverage.required
@@ -102,7 +104,7 @@ fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: 
         short(&receipt.config_digest)
     ));
     lines.push(String::new());
-    lines.push(arithmetic(verdict));
+    lines.extend(words::arithmetic(verdict, receipt.now).into_iter().map(|line| format!("  {line}")));
     if explain {
         lines.push(String::new());
         lines.push(explanation(receipt, verdict));
@@ -115,38 +117,6 @@ fn human(receipt: &Receipt, verdict: &Verdict, differences: &[String], explain: 
         lines.extend(differences.iter().map(|difference| format!("  {difference}")));
     }
     lines.join("\n")
-}
-
-/// Every opinion with its weight, and the sums.
-#[must_use]
-pub fn arithmetic(verdict: &Verdict) -> String {
-    let mut rows =
-        vec![["PROVIDER", "FAMILY", "SAYS", "GRADE", "SEEN", "WEIGHT", "COUNTS"].map(str::to_owned).to_vec()];
-    for opinion in &verdict.opinions {
-        rows.push(vec![
-            opinion.provider.clone(),
-            opinion.family.clone(),
-            opinion.verdict.as_str().to_owned(),
-            word(&opinion.grade),
-            opinion.seen.to_string(),
-            words::weight(opinion.weight_hundredths),
-            if opinion.counts { "yes" } else { "no" }.to_owned(),
-        ]);
-    }
-    if rows.len() == 1 {
-        return "  nobody has an opinion".to_owned();
-    }
-    let sums = verdict.sums;
-    format!(
-        "{}\n  malicious {} (families of 35 or more: {}, together {}; best grade A {}), suspicious {}, benign {}",
-        term::table(&rows),
-        words::weight(sums.malicious),
-        sums.malicious_families,
-        words::weight(sums.malicious_together),
-        words::weight(sums.malicious_grade_a),
-        words::weight(sums.suspicious),
-        words::weight(sums.benign),
-    )
 }
 
 fn explanation(receipt: &Receipt, verdict: &Verdict) -> String {
@@ -162,6 +132,29 @@ fn explanation(receipt: &Receipt, verdict: &Verdict) -> String {
         ]);
     }
     let mut text = format!("What became of each lookup:\n{}\n", term::table(&rows));
+    if !verdict.opinions.is_empty() {
+        let mut rows = vec![["PROVIDER", "FAMILY", "RELIABILITY", "AT MOST", "SEEN"].map(str::to_owned).to_vec()];
+        rows.extend(verdict.opinions.iter().map(|opinion| {
+            let ceiling = receipt.facts.grades.get(&opinion.provider);
+            vec![
+                opinion.provider.clone(),
+                opinion.family.clone(),
+                opinion.grade.reliability().to_owned(),
+                ceiling.map_or_else(|| "as it says".to_owned(), word),
+                opinion.seen.to_string(),
+            ]
+        }));
+        text.push_str(&["\nHow far each was trusted:\n", &term::table(&rows), "\n"].concat());
+    }
+    let people = people(&receipt.facts);
+    if !people.is_empty() {
+        text.push_str(&["\nWhat people had said:\n", &people, "\n"].concat());
+    }
+    if receipt.facts.merge == Merge::Xsoar {
+        text.push_str(
+            "\nMerged as Cortex XSOAR merges: the most reliable source decides, of equally reliable ones the worst.\n",
+        );
+    }
     text.push_str("\nAn opinion weighs its grade (A 100, B 75, C 50, D and F 25, E 0) times its freshness, counted in whole hours from SEEN to\n");
     text.push_str("the verdict. The opinions of one family count once, at their highest. The rules are tried from 1 to 6; the first that\n");
     text.push_str("holds decides:\n");
@@ -171,6 +164,18 @@ fn explanation(receipt: &Receipt, verdict: &Verdict) -> String {
         text.push_str(&[mark, " ", &number.to_string(), "  ", words::rule(number), "\n"].concat());
     }
     text.trim_end().to_owned()
+}
+
+/// What people had said of it before, a line each; empty when nothing.
+fn people(facts: &Facts) -> String {
+    let decision = facts.decision.as_ref().map(|decision| {
+        let (verdict, by) = (decision.verdict.as_str(), &decision.by);
+        format!("  {by} decided {verdict} at {}, which rules until {}", decision.at, decision.expires_at)
+    });
+    let precedent = facts.precedent.map(|before| {
+        format!("  called a false positive in {} incidents, last at {}", before.false_positives, before.last_at)
+    });
+    decision.into_iter().chain(precedent).collect::<Vec<_>>().join("\n")
 }
 
 fn short(digest: &str) -> &str {

@@ -306,6 +306,45 @@ fn a_receipt_of_the_first_edition_is_replayed_by_its_own_rule() {
 }
 
 #[test]
+fn a_replay_names_the_term_that_differs() {
+    let opinion = Opinion {
+        verdict: Judgement::Malicious,
+        score: 100,
+        grade: Some(Grade::A),
+        own: false,
+        upstreams: vec![],
+        tags: vec![],
+        evidence: None,
+        permalink: None,
+        last_seen: Some(now().plus_hours(-1)),
+    };
+    let outcomes = vec![answer("urlhaus", "u", Status::Found, Some(opinion)), answer("t", "t", Status::NotFound, None)];
+    let whole = receipt(Facts { outcomes, ..bare(ObservableType::Url) });
+    let mut edited = whole.clone();
+    edited.verdict.opinions[0].weight_hundredths = 10_000;
+    let says = "opinions.urlhaus.weight_hundredths: the receipt says 10000, the rule gives 9859";
+    assert_eq!(edited.replay().1, [says]);
+    // Facts that somebody has changed lead elsewhere, and every term that moves is named.
+    let mut edited = whole;
+    edited.facts.grades.insert("urlhaus".to_owned(), Grade::C);
+    let named: Vec<String> =
+        edited.replay().1.iter().map(|line| line.split(':').next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(
+        named,
+        [
+            "confidence",
+            "opinions.urlhaus.grade",
+            "opinions.urlhaus.weight_hundredths",
+            "rule",
+            "sums.malicious",
+            "sums.malicious_grade_a",
+            "sums.malicious_together",
+            "verdict",
+        ]
+    );
+}
+
+#[test]
 fn what_is_withheld_has_no_opinion_and_no_coverage() {
     let verdict = reach(&Facts { withheld: Some(Withheld::Own), ..bare(ObservableType::DomainName) });
     assert_eq!((verdict.verdict, verdict.reason), (Judgement::Unknown, Some(Reason::NoOpinion)));
