@@ -188,12 +188,23 @@ fn is_own_source(source: &str, outcome: &Outcome) -> bool {
     outcome.provider.strip_prefix(SOURCE) == Some(source)
 }
 
+/// Keys of the hosts of these observables: whoever lists a URL says nothing of its host.
+#[must_use]
+pub fn hosts(all: &[Sighted]) -> BTreeSet<String> {
+    all.iter().filter_map(|sighted| sighted.observable.host()).map(|host| host.key()).collect()
+}
+
 /// What a feed says of an observable by listing it: malicious, by a source that cannot be judged. `None` for what it does not
 /// name itself, such as the host of a URL, and where something else than a feed came in.
 #[must_use]
-pub fn claim(bundle: &Bundle, basis: &Basis, sighted: &Sighted, all: &[Sighted], now: Timestamp) -> Option<Outcome> {
-    let is_host = |other: &Sighted| other.observable.host().as_ref() == Some(&sighted.observable);
-    if basis.kind != Kind::Feed || sighted.withheld.is_some() || all.iter().any(is_host) {
+pub fn claim(
+    bundle: &Bundle,
+    basis: &Basis,
+    sighted: &Sighted,
+    hosts: &BTreeSet<String>,
+    now: Timestamp,
+) -> Option<Outcome> {
+    if basis.kind != Kind::Feed || sighted.withheld.is_some() || hosts.contains(&sighted.observable.key()) {
         return None;
     }
     let feed = bundle.intake.get(&basis.source).and_then(|source| source.feed.as_ref());

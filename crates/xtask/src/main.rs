@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
-    check, demo, diagram, doctor, extract_command, listing, package, playbook_command, project::Project, publish,
-    recorded::Place, replay, schema, term, test, verdicts, what_if,
+    bench, check, demo, diagram, doctor, extract_command, listing, package, playbook_command, project::Project,
+    publish, recorded::Place, replay, schema, term, test, verdicts, what_if,
 };
 
 /// The playbook's command line.
@@ -43,6 +43,12 @@ enum Command {
         /// One JSON document on standard output
         #[arg(long)]
         json: bool,
+    },
+    /// Measure what the pure core costs
+    Bench {
+        /// What
+        #[arg(value_enum)]
+        what: bench::What,
     },
     /// Build every function for AWS into dist/<function>/bootstrap
     Package {
@@ -267,6 +273,7 @@ async fn run(command: Command) -> Result<bool> {
         }
         Command::Test { fast } => return test::run(&project, fast).await,
         Command::Check { json } => return check::run(&project, json),
+        Command::Bench { what } => return bench::run(&project, what),
         Command::Package { arch } => package::functions(&project, arch)?,
         Command::Config(Config::Check { json }) => publish::check(&project, json)?,
         Command::Config(Config::Schema) => schema::write(&project)?,

@@ -73,15 +73,16 @@ pub async fn correlate(
     let candidates = sighting::related(&telling, all);
     let harmless: BTreeSet<String> =
         seen.iter().filter(|r| r.verdict.verdict == Judgement::Benign).map(|r| r.facts.observable.key()).collect();
-    let ties = ties(&candidates, &telling, &harmless, all);
+    let population = all.max(sighting::POPULATION_MIN);
+    let weights: BTreeMap<String, u32> =
+        telling.iter().map(|e| (e.name(), sighting::scarcity(population, e.frequency()) * e.percent / 100)).collect();
+    let weight = |key: &String| weights.get(key).copied().unwrap_or(0);
+    let ties = ties(&candidates, &harmless, weight);
     let names: Vec<(String, u32)> = bad
         .iter()
         .filter(|receipt| names_a_campaign(receipt))
-        .map(|receipt| {
-            let key = receipt.facts.observable.key();
-            let frequency = telling.iter().find(|e| e.observable == key).map_or(1, Elsewhere::frequency);
-            (key, sighting::scarcity(all.max(sighting::POPULATION_MIN), frequency))
-        })
+        .map(|receipt| receipt.facts.observable.key())
+        .map(|key| (key.clone(), weight(&key)))
         .collect();
     let member = Member::new(own.clone(), incident.received_at);
     let campaign = campaign::join(rows, &member, &names, &ties, now).await?;
@@ -99,12 +100,7 @@ fn names_a_campaign(receipt: &Receipt) -> bool {
 }
 
 /// Incidents that share so much that is rare and not harmless that they belong together, whatever was judged of it.
-fn ties(related: &[Related], elsewhere: &[Elsewhere], harmless: &BTreeSet<String>, all: u64) -> Vec<Tie> {
-    let all = all.max(sighting::POPULATION_MIN);
-    let weight = |key: &String| {
-        let found = elsewhere.iter().find(|e| e.name() == *key);
-        found.map_or(0, |e| sighting::scarcity(all, e.frequency()) * e.percent / 100)
-    };
+fn ties(related: &[Related], harmless: &BTreeSet<String>, weight: impl Fn(&String) -> u32) -> Vec<Tie> {
     let tie = |related: &Related| {
         let shared = related.observables.iter().filter(|key| !harmless.contains(*key));
         let shared: Vec<(String, u32)> = shared.map(|key| (key.clone(), weight(key))).collect();

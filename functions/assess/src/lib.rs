@@ -122,10 +122,11 @@ async fn judge(
         .try_collect()
         .await?;
     let all = &extraction.observables;
+    let hosts = case::hosts(all);
     let mut judged = vec![];
     for (sighted, before) in all.iter().zip(before) {
         let mut known = outcomes.remove(&sighted.observable.key());
-        if let (Some(known), Some(claim)) = (&mut known, case::claim(bundle, basis, sighted, all, now)) {
+        if let (Some(known), Some(claim)) = (&mut known, case::claim(bundle, basis, sighted, &hosts, now)) {
             known.push(claim);
         }
         let facts = case::facts(bundle, basis, sighted, known, before, now);
