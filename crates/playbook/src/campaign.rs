@@ -54,13 +54,16 @@ impl Member {
     }
 }
 
-/// What ties incidents of a campaign together (`campaign-key/1`): `campaign#<id>` / `key#<observable key>`.
+/// What ties incidents of a campaign together (`campaign-key/1`): `campaign#<id>` / `bad#<observable key>`, and `key#…` of what
+/// is only shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SharedKey {
     schema: String,
     key: String,
     /// How much it tied together when it was found, in hundredths: the rarest names the campaign.
     weight: u32,
+    /// Whether it was judged to be bad. What is only shared names a campaign that shares nothing bad.
+    bad: bool,
 }
 
 /// The first incident with a bad observable (`first-bad/1`): `observable#<key>` / `first-bad`. The next one finds it there.
@@ -172,20 +175,22 @@ pub async fn join(
 ) -> Result<Option<Campaign>, Fault> {
     let mut found: BTreeSet<CampaignId> = BTreeSet::new();
     let mut members: BTreeMap<IncidentId, Member> = BTreeMap::new();
-    let mut shared: BTreeMap<String, u32> = BTreeMap::new();
+    let mut shared: BTreeMap<String, (u32, bool)> = BTreeMap::new();
     for (key, weight) in names {
         let first = FirstBad::claim(rows, key, own).await?;
         if first.incident_id != own.incident_id {
             found.insert(CampaignId::of(key));
             members.insert(first.incident_id.clone(), first);
-            shared.insert(key.clone(), *weight);
+            shared.insert(key.clone(), (*weight, true));
         }
     }
     for tie in ties {
         let Some((rarest, _)) = tie.shared.first() else { continue };
         found.insert(CampaignId::of(rarest));
         members.insert(tie.other.incident_id.clone(), tie.other.clone());
-        shared.extend(tie.shared.iter().cloned());
+        for (key, weight) in &tie.shared {
+            shared.entry(key.clone()).or_insert((*weight, false));
+        }
     }
     if let Some(own_campaign) = of(rows, &own.incident_id).await? {
         found.insert(own_campaign);
@@ -200,9 +205,10 @@ pub async fn join(
     for member in members.values() {
         put(rows, Key::new(partition(&id), format!("member#{}", member.incident_id)), member).await?;
     }
-    for (key, weight) in shared {
-        let row = SharedKey { schema: "campaign-key/1".to_owned(), key: key.clone(), weight };
-        put(rows, Key::new(partition(&id), format!("key#{key}")), &row).await?;
+    for (key, (weight, bad)) in shared {
+        let row = SharedKey { schema: "campaign-key/1".to_owned(), key: key.clone(), weight, bad };
+        let sort = if bad { "bad" } else { "key" };
+        put(rows, Key::new(partition(&id), format!("{sort}#{key}")), &row).await?;
     }
     Campaign::load(rows, &id).await
 }
@@ -287,6 +293,9 @@ impl Campaign {
         let (members, mut keys) = everything(rows, &id).await?;
         let seen = || members.values().map(|member| member.received_at);
         let (Some(first_seen), Some(last_seen)) = (seen().min(), seen().max()) else { return Ok(None) };
+        if keys.iter().any(|shared| shared.bad) {
+            keys.retain(|shared| shared.bad);
+        }
         keys.sort_by(|a, b| b.weight.cmp(&a.weight).then_with(|| rank(&a.key).cmp(&rank(&b.key))));
         keys.dedup_by(|a, b| a.key == b.key);
         let named_by = keys.into_iter().take(NAMED_BY_MAX).map(|shared| shared.key).collect();
@@ -328,7 +337,7 @@ async fn everything(
             if row.key.sk.starts_with("member#") {
                 let member: Member = row.read()?;
                 members.insert(member.incident_id.clone(), member);
-            } else if row.key.sk.starts_with("key#") {
+            } else if row.key.sk.starts_with("key#") || row.key.sk.starts_with("bad#") {
                 keys.push(row.read()?);
             } else if let Some(below) = row.key.sk.strip_prefix("merged#") {
                 open.extend(CampaignId::try_from(below.to_owned()));

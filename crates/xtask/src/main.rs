@@ -30,7 +30,7 @@ struct Cli {
 enum Command {
     /// Run one mail through the whole playbook on the local stack
     #[command(before_help = "Examples:\n  cargo xtask demo\n  cargo xtask demo suspicious.eml --decide reject\n  \
-                             cargo xtask demo mail.eml --answers answers.yaml --decide approve --json\n  cargo xtask demo --down")]
+                             cargo xtask demo mail.eml --answers answers.yaml --decide approve --json\n  cargo xtask demo --campaign\n  cargo xtask demo --down")]
     Demo(Demo),
     /// Run every test; installs what they need
     Test {
@@ -154,6 +154,9 @@ struct Demo {
     /// One JSON record on standard output, and nothing else there
     #[arg(long)]
     json: bool,
+    /// Three mails of one phish from different senders: the campaign is found and raises the severity
+    #[arg(long, conflicts_with_all = ["file", "answers", "decide"])]
+    campaign: bool,
     /// Leaves the stack up when the incident has ended
     #[arg(long)]
     keep: bool,
@@ -265,6 +268,11 @@ async fn run(command: Command) -> Result<bool> {
     let project = Project::find()?;
     match command {
         Command::Demo(Demo { down: true, .. }) => demo::down(&project),
+        Command::Demo(Demo { campaign: true, json, keep, .. }) => {
+            if !demo::campaign::run(&project, json, keep).await? {
+                bail!("the three mails were not found to be one campaign");
+            }
+        }
         Command::Demo(Demo { file, answers, decide, json, keep, .. }) => {
             let options = demo::Options { file, answers, decide, json, keep };
             if !demo::run(&project, &options).await? {

@@ -60,10 +60,14 @@ async fn incidents_that_share_no_bad_observable_are_tied_by_what_is_rare() {
     let tie = Tie { other: member(1), shared: shared.clone() };
     let campaign = join(&rows, &member(2), &[], &[tie], now()).await.unwrap().unwrap();
     assert_eq!((campaign.members, campaign.named_by.as_slice()), (2, &[shared[0].0.clone()][..]));
+    // Once something bad is shared, that names it.
+    let named = join(&rows, &member(1), &names(&[URL]), &[], now()).await.unwrap().unwrap();
+    assert_eq!(named.named_by, campaign.named_by);
+    assert_eq!(joined(&rows, 4, &[URL]).await.unwrap().named_by, [URL]);
     // A third joins the campaign of whom it is tied to, whatever ties it.
     let tie = Tie { other: member(2), shared: vec![("network#192.0.2.0/24".to_owned(), 510)] };
     let again = join(&rows, &member(3), &[], &[tie], now()).await.unwrap().unwrap();
-    assert_eq!((again.campaign_id, again.members), (campaign.campaign_id, 3));
+    assert_eq!((again.campaign_id, again.members), (campaign.campaign_id, 4));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod analyst;
 mod browser;
+pub mod campaign;
 mod record;
 mod show;
 mod watch;
@@ -127,14 +128,18 @@ fn answers(project: &Project, options: &Options, mail: &[u8]) -> Result<Answers>
     let yaml = std::fs::read_to_string(&path)
         .with_context(|| format!("{name} cannot be read: it holds what the providers answer"))?;
     let mut answers = Answers::parse_file(&yaml, &name)?;
-    let bundle = config::load(project, None)?;
+    one_file_each(&mut answers, &config::load(project, None)?, Kind::Mail, mail);
+    Ok(answers)
+}
+
+/// Tells the answers which digests are one file of this evidence.
+fn one_file_each(answers: &mut Answers, bundle: &Bundle, kind: Kind, evidence: &[u8]) {
     let hosts = bundle.hosts();
     let guard = playbook::guard::Guard::new(&bundle.policy, &hosts);
-    let found = extract::extract(Kind::Mail, mail, guard, &IncidentId::of("default", "console", "demo"));
+    let found = extract::extract(kind, evidence, guard, &IncidentId::of("default", "console", "demo"));
     for sighted in found.observables.iter().filter(|sighted| sighted.observable.kind() == ObservableType::File) {
         answers.one_file(sighted.observable.hashes());
     }
-    Ok(answers)
 }
 
 async fn follow(
