@@ -5,6 +5,7 @@
 //! `PLAYBOOK_SCENARIO=aborted cargo test -p it emulator`.
 
 mod alerts;
+mod campaigns;
 mod copies;
 mod decisions;
 mod deployed;
@@ -82,6 +83,8 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
         "embedded: a parent calls the enrichment alone, and goes on by the route": copies::embedded,
         "scanner: whatever it opens and presses, nothing is decided": scanner::decides_nothing,
         "roles: a function cannot do what is not its business": permissions::roles,
+        // The last, because what it leaves behind keeps the emulator busy.
+        "campaign: a hundred incidents at once are one campaign, and a merge of two loses nobody": campaigns::united,
     ]
 }
 
