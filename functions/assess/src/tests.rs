@@ -4,6 +4,7 @@ use ioc::{Observable, ObservableType};
 use playbook::{
     fakes::{MemoryEvidence, MemoryRows, StoppedClock},
     policy::{Act, DocumentationRanges, Policy},
+    severity::Severity,
     sighting::{COMMON, Persistence},
     target::Target,
 };
@@ -205,4 +206,134 @@ async fn the_machine_is_told_about_the_ticket_and_what_happens_without_asking() 
     check(Act::AfterApproval, BAD, (Route::Review, true, false)).await;
     check(Act::Automatically, ("suspicious", &["threatfox"]), (Route::Watch, false, false)).await;
     check(Act::Automatically, ("benign", &["threatfox"]), (Route::Benign, false, false)).await;
+}
+
+/// What a team decides, with another policy on top.
+impl Team {
+    async fn under(change: impl FnOnce(&mut Policy)) -> Self {
+        let team = Self::usual().await;
+        let bundle = Bundle::load(&team.evidence, &team.config_digest, ACCOUNT).await.unwrap();
+        let mut bundle = bundle;
+        change(&mut bundle.policy);
+        let config_digest = bundle.digest().unwrap();
+        let json = playbook::canonical::to_json(&bundle).unwrap();
+        team.evidence.store(&Bundle::location(&config_digest), "application/json", &json).await.unwrap();
+        Self { config_digest, ..team }
+    }
+
+    async fn set(&self, id: &IncidentId, attributes: &Value) {
+        playbook::incident::update(&self.rows, id, attributes).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn three_incidents_with_a_bad_domain_are_a_campaign_that_raises_the_severity() {
+    let team = Team::usual().await;
+    let mut seen = vec![];
+    for number in 0..3 {
+        let own = format!("only-{number}.example");
+        let id = team.incident(number, DAY[number], &["evil.example", &own], BAD).await;
+        let (output, assessment) = team.assess(&id).await;
+        seen.push((output.severity, assessment.campaign.map(|campaign| (campaign.members, campaign.named_by))));
+    }
+    let named = vec!["domain-name#evil.example".to_owned()];
+    assert_eq!(
+        seen,
+        [(Severity::High, None), (Severity::High, Some((2, named.clone()))), (Severity::Critical, Some((3, named))),]
+    );
+    // What is only known to be harmless ties nobody together.
+    for number in 10..14 {
+        let id = team.incident(number, DAY[0], &["news.example", "shop.example"], ("benign", &["threatfox"])).await;
+        assert_eq!(team.assess(&id).await.1.campaign, None);
+    }
+}
+
+#[tokio::test]
+async fn neighbours_on_the_same_infrastructure_are_related_though_they_share_nothing() {
+    let team = Team::usual().await;
+    let first = team.incident(0, DAY[0], &["a.evil.example"], BAD).await;
+    team.assess(&first).await;
+    let second = team.incident(1, DAY[1], &["b.evil.example"], BAD).await;
+    let (_, assessment) = team.assess(&second).await;
+    // Half of ln(1000/2) = 6.21.
+    let related: Vec<_> = assessment.related.iter().map(|r| (r.weight, r.observables.clone())).collect();
+    assert_eq!(related, [(310, vec!["registrable-domain#evil.example".to_owned()])]);
+    assert_eq!(assessment.campaign, None, "one coincidence is no campaign");
+}
+
+#[tokio::test]
+async fn two_earlier_false_positives_are_a_precedent_and_a_person_looks_again() {
+    let team = Team::usual().await;
+    let evil = Observable::parse(ObservableType::DomainName, "evil.example").unwrap();
+    for number in 0..2 {
+        let id = IncidentId::of("default", "mail", &format!("old-{number}"));
+        let row = playbook::verdict::FalsePositive::new(at("2026-11-24T04:00:00Z"));
+        let write = Write::put(Precedent::key(&evil, &id), &row).unwrap();
+        assert_eq!(team.rows.commit(&[write]).await, Ok(Commit::Done));
+        let number_now = team.incident(number, DAY[0], &["evil.example"], BAD).await;
+        let (output, assessment) = team.assess(&number_now).await;
+        let is_contradiction = assessment.observables[0].conclusion.is_contradiction();
+        assert_eq!((output.route, is_contradiction), (Route::Review, number == 1));
+    }
+}
+
+#[tokio::test]
+async fn critical_people_raise_the_severity_and_a_person_pins_it() {
+    let team = Team::under(|policy| policy.critical.assets = vec!["www.corp.example".to_owned()]).await;
+    let id = team.incident(0, DAY[2], &["evil.example"], ("suspicious", &["threatfox"])).await;
+    let (output, assessment) = team.assess(&id).await;
+    assert_eq!(output.severity, Severity::High);
+    assert_eq!(assessment.severity_terms, ["verdicts: medium", "source: low", "+1 critical asset: www.corp.example"]);
+
+    let pinned = Pinned {
+        schema: Pinned::SCHEMA.to_owned(),
+        severity: Severity::Low,
+        by: "ana@soc.example".to_owned(),
+        at: at(DAY[2]),
+        reason: "a drill".to_owned(),
+    };
+    let write = Write::put(Pinned::key(&id), &pinned).unwrap();
+    assert_eq!(team.rows.commit(&[write]).await, Ok(Commit::Done));
+    let (output, assessment) = team.assess(&id).await;
+    assert_eq!(output.severity, Severity::Low);
+    assert_eq!(
+        assessment.severity_terms.last().unwrap(),
+        "pinned to low by ana@soc.example: a drill; it would be high"
+    );
+    assert_eq!(assessment.basis.unwrap().pinned, Some(pinned));
+}
+
+#[tokio::test]
+async fn what_a_feed_lists_is_said_by_somebody_who_cannot_be_judged() {
+    let team = Team::usual().await;
+    let id = team.incident(0, DAY[2], &["evil.example"], ("unknown", &["threatfox"])).await;
+    team.set(&id, &json!({"kind": "feed", "source": "taxii"})).await;
+    let (output, assessment) = team.assess(&id).await;
+    let opinions = &assessment.observables[0].conclusion.opinions;
+    let claim = opinions.iter().find(|opinion| opinion.provider == "source:taxii").unwrap();
+    assert_eq!((claim.weight_hundredths, claim.counts), (2_500, true));
+    let verdict = &assessment.observables[0].conclusion;
+    assert_eq!((verdict.reason.map(|r| r.as_str()), output.route), (Some("weak_evidence"), Route::Benign));
+}
+
+/// The guard changes the plan, never the verdict: the same evidence is judged alike, whatever belongs to us.
+#[tokio::test]
+async fn the_guard_changes_the_plan_and_never_the_verdict() {
+    for said in
+        [BAD, ("suspicious", &["threatfox"][..]), ("benign", &["threatfox"][..]), ("malicious", &["openphish"][..])]
+    {
+        let mut concluded = vec![];
+        for own in ["other.example", "evil.example"] {
+            let team = Team::under(|policy| policy.own.domains.push(own.to_owned())).await;
+            let id = team.incident(0, DAY[2], &["evil.example"], said).await;
+            let (output, assessment) = team.assess(&id).await;
+            let evil = assessment.observables.iter().find(|a| a.sighted.withheld.is_none()).unwrap().clone();
+            concluded.push((evil.conclusion, evil.guarded.is_some(), assessment.plan.open().count(), output.route));
+        }
+        let [free, guarded] = concluded.try_into().unwrap();
+        assert_eq!(free.0, guarded.0, "{said:?}");
+        assert_eq!((free.1, guarded.1, guarded.2), (false, true, 0));
+        let is_bad = guarded.0.is_bad();
+        assert_eq!(guarded.3, if is_bad { Route::Review } else { Route::Benign });
+    }
 }

@@ -321,7 +321,7 @@ mapping: body
         let opinion = outcome.opinion.unwrap();
         assert_eq!((opinion.verdict, opinion.score, opinion.grade), (Judgement::Malicious, 100, Some(Grade::B)));
         assert_eq!(opinion.tags.len(), 16);
-        assert!(opinion.tags.iter().all(|tag| tag.chars().count() == 64 && tag.ends_with('…')));
+        assert!(opinion.tags.iter().all(|tag| tag.chars().count() == 80 && tag.ends_with('…')));
         assert_eq!(opinion.upstreams, ["urlhaus"]);
         assert_eq!(opinion.evidence.unwrap().chars().count(), 300);
         assert_eq!((opinion.permalink, opinion.last_seen), (None, Some(now())));

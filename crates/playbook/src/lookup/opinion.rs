@@ -9,7 +9,8 @@ use crate::{
 };
 
 const LIST_MAX: usize = 16;
-const TAG_MAX_CHARS: usize = 64;
+/// A TLSH digest with its word fits.
+const TAG_MAX_CHARS: usize = 80;
 const EVIDENCE_MAX_CHARS: usize = 300;
 const PERMALINK_MAX_BYTES: usize = 2_048;
 const FIELDS: [&str; 9] =
