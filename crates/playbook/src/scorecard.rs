@@ -172,9 +172,9 @@ impl Scorecard {
     }
 }
 
-/// The scorecards of all sources, with what they were made from.
+/// What scorecards stand on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scorecards {
+pub struct Ground {
     /// Runs that were read.
     pub runs: u32,
     /// Their receipts.
@@ -188,11 +188,19 @@ pub struct Scorecards {
     /// Observables that people called a false positive, each once an incident.
     pub truly_harmless: u32,
     /// When the first of the receipts was judged.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
     /// When the last of the receipts was judged.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+}
+
+/// The scorecards of all sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scorecards {
+    /// What they stand on.
+    #[serde(flatten)]
+    pub ground: Ground,
     /// One for each provider and type, in this order.
     pub scorecards: Vec<Scorecard>,
 }
@@ -249,7 +257,7 @@ impl Scorecards {
         }
         let receipts = || judged.iter().flat_map(|run| &run.receipts);
         let having = |truth| count(opined.values().filter(|opined| opined.truth == Some(truth)).count());
-        Self {
+        let ground = Ground {
             runs: count(judged.len()),
             receipts: count(receipts().count()),
             decisions: count(judged.iter().map(|run| run.decisions.len()).sum()),
@@ -258,8 +266,8 @@ impl Scorecards {
             truly_harmless: having(Truth::Harmless),
             from: receipts().map(|receipt| receipt.now).min(),
             until: receipts().map(|receipt| receipt.now).max(),
-            scorecards: cards.into_values().collect(),
-        }
+        };
+        Self { ground, scorecards: cards.into_values().collect() }
     }
 }
 

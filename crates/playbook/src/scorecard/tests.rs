@@ -286,7 +286,7 @@ fn a_useful_hit_costs_what_all_calls_cost() {
 #[test]
 fn of_nothing_there_is_nothing_to_say() {
     let nothing = scored(&[]);
-    assert_eq!((nothing.runs, nothing.from, nothing.scorecards.len()), (0, None, 0));
+    assert_eq!((nothing.ground.runs, nothing.ground.from, nothing.scorecards.len()), (0, None, 0));
     let card = Scorecard::new("a", ObservableType::Url);
     assert_eq!(
         (card.precision(), card.precision_at_least(), card.coverage(), card.availability()),
@@ -328,12 +328,12 @@ fn any_inputs() -> impl Strategy<Value = (Vec<Input>, Vec<Input>)> {
     );
     let runs = prop::collection::btree_map((0..4_u32, 1..4_u32), (outcomes, any_decisions()), 0..8);
     let inputs = runs.prop_map(|runs| {
-        let input =
-            |((number, run), (outcomes, decisions)): ((u32, u32), (BTreeMap<&str, Vec<Outcome>>, Vec<Decision>))| {
-                let receipts = outcomes.into_iter().map(|(value, outcomes)| receipt(number, run, value, outcomes));
-                (number, run, receipts.collect(), decisions)
-            };
-        runs.into_iter().map(input).collect::<Vec<Input>>()
+        let mut inputs: Vec<Input> = vec![];
+        for ((number, run), (outcomes, decisions)) in runs {
+            let receipts = outcomes.into_iter().map(|(value, outcomes)| receipt(number, run, value, outcomes));
+            inputs.push((number, run, receipts.collect(), decisions));
+        }
+        inputs
     });
     inputs.prop_flat_map(|inputs| {
         let shuffled = Just(inputs.clone()).prop_shuffle().prop_map(|mut inputs| {
