@@ -5,8 +5,13 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
-    check, demo, diagram, doctor, extract_command, listing, package, playbook_command, project::Project, publish,
-    replay, schema, term, test,
+    check, demo, diagram, doctor, extract_command, listing, package, playbook_command,
+    project::Project,
+    publish,
+    recorded::Place,
+    replay, schema, scorecards,
+    severity_command::{self, Wish},
+    term, test,
 };
 
 /// The playbook's command line.
@@ -84,6 +89,29 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say how often each source was right, by what people decided, and what a useful hit costs
+    #[command(before_help = "Examples:\n  cargo xtask scorecards --since 2026-11-01\n  \
+                             cargo xtask scorecards --from copied-bucket/ --json")]
+    Scorecards {
+        /// Only what was assessed since: a day or a moment in UTC
+        #[arg(long)]
+        since: Option<String>,
+        /// A folder with receipts and decisions
+        #[arg(long)]
+        from: Option<PathBuf>,
+        /// The stack whose record is copied and read
+        #[arg(long, default_value = "ioc", conflicts_with = "from")]
+        stack: String,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Pin how much an incident matters, or let go of it
+    #[command(
+        before_help = "Examples:\n  cargo xtask severity inc-… high --reason 'the host is the domain controller'\n  \
+                             cargo xtask severity inc-… --unpin"
+    )]
+    Severity(Pinning),
     /// Find every indicator in a text or a mail
     #[command(before_help = "Examples:\n  cargo xtask extract mail.eml\n  pbpaste | cargo xtask extract - --json\n  \
                              cargo xtask extract --jsonl <texts.jsonl >found.jsonl")]
@@ -193,6 +221,24 @@ enum Secret {
 }
 
 #[derive(Args)]
+struct Pinning {
+    /// The incident, inc- and 26 characters
+    incident: String,
+    /// What it is from now on, whatever the terms say
+    #[arg(value_enum, required_unless_present = "unpin", requires = "reason")]
+    severity: Option<severity_command::Pin>,
+    /// Why, in at most 300 characters; people read it in the incident
+    #[arg(long)]
+    reason: Option<String>,
+    /// Lets the terms say it again
+    #[arg(long, conflicts_with_all = ["severity", "reason"])]
+    unpin: bool,
+    /// The stack's name
+    #[arg(long, default_value = "ioc")]
+    stack: String,
+}
+
+#[derive(Args)]
 struct Extract {
     /// A text, or a mail ending in .eml; - reads standard input
     #[arg(required_unless_present = "jsonl")]
@@ -257,6 +303,17 @@ async fn run(command: Command) -> Result<bool> {
         Command::Playbook(Playbook::Pull { name, stack, file }) => {
             let source = file.map_or(playbook_command::Source::Stack(stack), playbook_command::Source::File);
             playbook_command::pull(&project, &name, &source)?;
+        }
+        Command::Scorecards { since, from, stack, json } => {
+            let place = from.map_or(Place::Stack(stack), Place::Folder);
+            scorecards::run(&project, &place, since.as_deref(), json)?;
+        }
+        Command::Severity(Pinning { incident, severity, reason, stack, .. }) => {
+            let wish = severity.map_or(Wish::Unpin, |severity| Wish::Pin {
+                severity: severity.into(),
+                reason: reason.unwrap_or_default(),
+            });
+            severity_command::run(&project, &stack, &incident, &wish)?;
         }
         Command::Diagram { write } => diagram::run(&project, write)?,
     }
