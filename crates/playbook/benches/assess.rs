@@ -63,7 +63,7 @@ fn outcomes(at: usize) -> Vec<Outcome> {
             score: 80,
             grade: None,
             own: false,
-            upstreams: if number % 5 == 0 { vec![format!("family-{}", (number + 1) % OPINIONS)] } else { vec![] },
+            upstreams: if number.is_multiple_of(5) { vec![format!("family-{}", (number + 1) % OPINIONS)] } else { vec![] },
             tags: vec!["malware".to_owned(), "asn:64500".to_owned()],
             evidence: Some("listed as a distribution site, seen on three days".to_owned()),
             permalink: Some("https://provider.example/indicator/1".to_owned()),
@@ -123,7 +123,7 @@ fn assess(bundle: &Bundle, evidence: &Evidence) -> (Assessment, usize) {
     Case::worst_first(&mut judged);
     let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
     let lines = Receipt::to_lines(&receipts).unwrap();
-    let links = infrastructure::links(receipts.iter().filter(|r| r.verdict.is_bad()).map(|r| &r.facts));
+    let neighbours = infrastructure::links(receipts.iter().filter(|r| r.verdict.is_bad()).map(|r| &r.facts));
     let case = Case {
         incident_id: id,
         run: 1,
@@ -140,7 +140,7 @@ fn assess(bundle: &Bundle, evidence: &Evidence) -> (Assessment, usize) {
     let stored = EvidenceRef { key: "k".to_owned(), version_id: None, sha256: String::new(), size_bytes: 0 };
     let assessment = case.conclude(bundle, stored, now()).unwrap();
     let document = serde_json::to_vec(&assessment).unwrap();
-    (assessment, lines.len() + links.len() + document.len())
+    (assessment, lines.len() + neighbours.len() + document.len())
 }
 
 fn processor_time() -> Duration {

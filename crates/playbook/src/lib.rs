@@ -33,6 +33,7 @@ pub mod policy;
 pub mod ports;
 pub mod receipt;
 pub mod rows;
+pub mod scorecard;
 pub mod served;
 pub mod severity;
 pub mod sighting;

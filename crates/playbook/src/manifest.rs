@@ -23,6 +23,8 @@ pub(crate) use template::{Part, Place, Template};
 
 /// The name of the manifest's schema.
 pub const SCHEMA: &str = "provider/1";
+/// The most that one call may cost: $100.
+const PRICE_MAX_MICRODOLLARS: u32 = 100_000_000;
 
 /// How a provider is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -362,6 +364,9 @@ pub struct Manifest {
     pub lifetimes_minutes: Lifetimes,
     /// How long one call may take.
     pub timeout_ms: u32,
+    /// What one call costs, in millionths of a US dollar, 0 to 100,000,000: $5 for 1,000 calls are 5,000. Only scorecards read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_microdollars: Option<u32>,
     /// A DNS name; every request goes there, to port 443. Only for http, and not together with `hosts_from`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host: String,

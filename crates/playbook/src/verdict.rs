@@ -148,7 +148,7 @@ pub enum Merge {
     /// Independent families are weighed against each other.
     #[default]
     Families,
-    /// As Cortex XSOAR merges DBotScores: the most reliable source decides, and of equally reliable ones the worst.
+    /// As Cortex XSOAR merges `DBotScore`s: the most reliable source decides, and of equally reliable ones the worst.
     Xsoar,
 }
 
@@ -309,7 +309,7 @@ impl Verdict {
         Self {
             verdict,
             reason,
-            degraded: answers.degraded,
+            degraded: answers.is_degraded(),
             confidence,
             coverage: answers.coverage,
             rule,

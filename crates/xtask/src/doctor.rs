@@ -7,7 +7,12 @@ use playbook::{bundle::Bundle, canonical};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{config, project::Project, publish, term};
+use crate::{
+    config,
+    project::Project,
+    publish::{self, Ask},
+    term,
+};
 
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,9 +45,6 @@ impl Finding {
         Self { what, state: State::Attention, found: found.into(), next }
     }
 }
-
-/// What the AWS command line answers to its arguments, as JSON; why not, where it does not.
-type Ask<'a> = &'a dyn Fn(&[&str]) -> Result<Value, String>;
 
 /// The stack as far as the checks need it.
 #[derive(Default)]

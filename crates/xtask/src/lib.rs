@@ -19,6 +19,8 @@ pub mod publish;
 pub mod recorded;
 pub mod replay;
 pub mod schema;
+pub mod scorecards;
+pub mod severity_command;
 pub mod stand_in;
 pub mod template;
 pub mod term;

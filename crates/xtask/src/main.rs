@@ -5,8 +5,13 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
-    bench, check, demo, diagram, doctor, extract_command, listing, package, playbook_command, project::Project,
-    publish, recorded::Place, replay, schema, term, test, verdicts, what_if,
+    bench, check, demo, diagram, doctor, extract_command, listing, package, playbook_command,
+    project::Project,
+    publish,
+    recorded::Place,
+    replay, schema, scorecards,
+    severity_command::{self, Wish},
+    term, test, verdicts, what_if,
 };
 
 /// The playbook's command line.
@@ -110,12 +115,35 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say how often each source was right, by what people decided, and what a useful hit costs
+    #[command(before_help = "Examples:\n  cargo xtask scorecards --since 2026-11-01\n  \
+                             cargo xtask scorecards --from copied-bucket/ --json")]
+    Scorecards {
+        /// Only what was assessed since: a day or a moment in UTC
+        #[arg(long)]
+        since: Option<String>,
+        /// A folder with receipts and decisions
+        #[arg(long)]
+        from: Option<PathBuf>,
+        /// The stack whose record is copied and read
+        #[arg(long, default_value = "ioc", conflicts_with = "from")]
+        stack: String,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what is concluded in which situation, and how
     Verdicts {
         /// Writes it into docs/VERDICTS.md
         #[arg(long)]
         write: bool,
     },
+    /// Pin how much an incident matters, or let go of it
+    #[command(
+        before_help = "Examples:\n  cargo xtask severity inc-… high --reason 'the host is the domain controller'\n  \
+                             cargo xtask severity inc-… --unpin"
+    )]
+    Severity(Pinning),
     /// Find every indicator in a text or a mail
     #[command(before_help = "Examples:\n  cargo xtask extract mail.eml\n  pbpaste | cargo xtask extract - --json\n  \
                              cargo xtask extract --jsonl <texts.jsonl >found.jsonl")]
@@ -228,6 +256,24 @@ enum Secret {
 }
 
 #[derive(Args)]
+struct Pinning {
+    /// The incident, inc- and 26 characters
+    incident: String,
+    /// What it is from now on, whatever the terms say
+    #[arg(value_enum, required_unless_present = "unpin", requires = "reason")]
+    severity: Option<severity_command::Pin>,
+    /// Why, in at most 300 characters; people read it in the incident
+    #[arg(long)]
+    reason: Option<String>,
+    /// Lets the terms say it again
+    #[arg(long, conflicts_with_all = ["severity", "reason"])]
+    unpin: bool,
+    /// The stack's name
+    #[arg(long, default_value = "ioc")]
+    stack: String,
+}
+
+#[derive(Args)]
 struct Extract {
     /// A text, or a mail ending in .eml; - reads standard input
     #[arg(required_unless_present = "jsonl")]
@@ -303,6 +349,16 @@ async fn run(command: Command) -> Result<bool> {
             what_if::run(&project, &policy, &Place::of(from, stack), since.as_deref(), json)?;
         }
         Command::Verdicts { write } => verdicts::run(&project, write)?,
+        Command::Scorecards { since, from, stack, json } => {
+            scorecards::run(&project, &Place::of(from, stack), since.as_deref(), json)?;
+        }
+        Command::Severity(Pinning { incident, severity, reason, stack, .. }) => {
+            let wish = severity.map_or(Wish::Unpin, |severity| Wish::Pin {
+                severity: severity.into(),
+                reason: reason.unwrap_or_default(),
+            });
+            severity_command::run(&project, &stack, &incident, &wish)?;
+        }
         Command::Diagram { write } => diagram::run(&project, write)?,
     }
     Ok(true)

@@ -164,6 +164,9 @@ pub fn secrets(project: &Project, stack: &str, kind: &str) -> Result<BTreeSet<St
     Ok(names.filter_map(|name| name.rsplit('/').next()).map(str::to_owned).collect())
 }
 
+/// What the AWS command line answers to its arguments, as JSON; why not, where it does not.
+pub type Ask<'a> = &'a dyn Fn(&[&str]) -> Result<Value, String>;
+
 /// Asks the AWS command line, with the person's own sign-in. Encrypted values stay encrypted.
 pub fn ask(project: &Project, arguments: &[&str]) -> Result<Value, String> {
     let program = aws(project).map_err(|error| format!("{error:#}"))?;
@@ -201,7 +204,12 @@ fn value(id: &str) -> Result<String> {
 
 /// What a stack says of itself, by name.
 pub fn outputs(project: &Project, stack: &str) -> Result<BTreeMap<String, String>> {
-    let told = ask(project, &["cloudformation", "describe-stacks", "--stack-name", stack]).map_err(|why| {
+    outputs_by(&|arguments| ask(project, arguments), stack)
+}
+
+/// The same, by whoever asks.
+pub fn outputs_by(ask: Ask<'_>, stack: &str) -> Result<BTreeMap<String, String>> {
+    let told = ask(&["cloudformation", "describe-stacks", "--stack-name", stack]).map_err(|why| {
         anyhow::anyhow!("the stack {stack} cannot be read: {why}; are you signed in (aws sts get-caller-identity)?")
     })?;
     let outputs = told["Stacks"][0]["Outputs"].as_array().into_iter().flatten();

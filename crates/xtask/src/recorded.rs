@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use playbook::{IncidentId, Timestamp, assessment::Assessment, bundle::Bundle, decision::Decision, receipt::Receipt};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{process, project::Project, publish, term};
 
@@ -102,6 +102,12 @@ pub fn read(project: &Project, place: &Place, since: Option<Timestamp>) -> Resul
         term::message(&format!("{unknown} documents of another sort were passed over"));
     }
     Ok(record)
+}
+
+/// The moment of `--since`: a day in UTC, or a time in RFC 3339.
+pub fn moment(text: &str) -> Result<Timestamp> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    Timestamp::parse(&whole).with_context(|| format!("{text:?} is no moment: 2026-11-24 or 2026-11-24T05:00:00Z"))
 }
 
 /// Puts a document where it belongs; false for one of another sort.
@@ -223,6 +229,7 @@ fn decisions(project: &Project, table: &str) -> Result<String> {
 }
 
 /// An item of DynamoDB's JSON, `{"name": {"S": …}}`, as plain JSON.
+#[must_use]
 pub fn plain(item: &Value) -> Value {
     let members = item.as_object().into_iter().flatten();
     Value::Object(members.map(|(name, value)| (name.clone(), attribute(value))).collect::<Map<String, Value>>())
@@ -239,9 +246,26 @@ fn attribute(typed: &Value) -> Value {
     }
 }
 
+/// Plain JSON as an item of DynamoDB's JSON: what [`plain`] reads. Of anything but an object it is empty.
+#[must_use]
+pub fn typed(document: &Value) -> Value {
+    let members = document.as_object().into_iter().flatten();
+    Value::Object(members.map(|(name, value)| (name.clone(), typed_attribute(value))).collect::<Map<String, Value>>())
+}
+
+fn typed_attribute(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({ "NULL": true }),
+        Value::Bool(is_so) => json!({ "BOOL": is_so }),
+        Value::Number(number) => json!({ "N": number.to_string() }),
+        Value::String(text) => json!({ "S": text }),
+        Value::Array(items) => json!({ "L": items.iter().map(typed_attribute).collect::<Vec<Value>>() }),
+        Value::Object(_) => json!({ "M": typed(value) }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
 
@@ -254,6 +278,27 @@ mod tests {
         let expected =
             json!({"sk": "decision#1#1", "last": true, "n": 7, "none": null, "indicators": ["a", {"x": 1.5}]});
         assert_eq!(plain(&item), expected);
+        assert_eq!(typed(&expected), item);
+    }
+
+    #[test]
+    fn what_is_written_as_a_row_is_read_back_the_same() {
+        let documents = [
+            json!({}),
+            json!({"a": "", "b": "1", "c": [], "d": {}, "e": [[null, true], {"f": {"g": -0.25}}], "S": {"N": "x"}}),
+            json!({"most": u64::MAX, "least": i64::MIN, "text": "\u{1F4A3} \"quoted\" \n"}),
+        ];
+        for document in documents {
+            assert_eq!(plain(&typed(&document)), document);
+        }
+        assert_eq!(typed(&json!("no row")), json!({}));
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight() {
+        assert_eq!(moment("2026-11-24").unwrap().to_string(), "2026-11-24T00:00:00.000Z");
+        assert_eq!(moment("2026-11-24T05:00:00+01:00").unwrap().to_string(), "2026-11-24T04:00:00.000Z");
+        assert!(moment("yesterday!").unwrap_err().to_string().contains("yesterday!"));
     }
 
     #[test]

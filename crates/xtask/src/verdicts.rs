@@ -35,7 +35,8 @@ struct Topic {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Situation {
-    situation: String,
+    #[serde(rename = "situation")]
+    name: String,
     why: String,
     observable: String,
     #[serde(default)]
@@ -97,10 +98,7 @@ pub fn faults(project: &Project) -> Result<Vec<String>> {
         for situation in &topic.situations {
             let got = situation.concluded()?.summary;
             if got != situation.expect {
-                faults.push(format!(
-                    "{file}: {}\n  expected  {}\n  got       {got}",
-                    situation.situation, situation.expect
-                ));
+                faults.push(format!("{file}: {}\n  expected  {}\n  got       {got}", situation.name, situation.expect));
             }
         }
     }
@@ -135,7 +133,7 @@ struct Concluded {
 
 impl Situation {
     fn concluded(&self) -> Result<Concluded> {
-        let at = || format!("situation {:?}", self.situation);
+        let at = || format!("situation {:?}", self.name);
         let facts = self.facts().with_context(at)?;
         let verdict = Verdict::reach(&facts, now()?);
         let sighted = Sighted { observable: facts.observable, places: vec![], withheld: self.withheld };
@@ -197,15 +195,13 @@ fn said(line: &str, now: Timestamp) -> Result<Outcome> {
     let mut word = |what: &str| words.next().with_context(|| format!("{line:?} has no {what}"));
     let (provider, first) = (word("provider")?, word("outcome or grade")?);
     let (status, reason) = first.split_once(':').map_or((first, None), |(status, reason)| (status, Some(reason)));
-    let (outcome, opinion) = match serde_json::from_value::<Status>(status.into()) {
-        Ok(status) => (status, None),
-        Err(_) => {
-            let grade: Grade = serde_json::from_value(first.into()).with_context(|| format!("{line:?}: {first:?}"))?;
-            let verdict: Judgement =
-                serde_json::from_value(word("verdict")?.into()).with_context(|| line.to_owned())?;
-            let seen = now.plus_hours(-hours(word("age")?)?);
-            (Status::Found, Some(opinion(grade, verdict, seen)))
-        }
+    let (outcome, opinion) = if let Ok(status) = serde_json::from_value::<Status>(status.into()) {
+        (status, None)
+    } else {
+        let grade: Grade = serde_json::from_value(first.into()).with_context(|| format!("{line:?}: {first:?}"))?;
+        let verdict: Judgement = serde_json::from_value(word("verdict")?.into()).with_context(|| line.to_owned())?;
+        let seen = now.plus_hours(-hours(word("age")?)?);
+        (Status::Found, Some(opinion(grade, verdict, seen)))
     };
     let mut said = Outcome {
         provider: provider.to_owned(),
@@ -279,7 +275,7 @@ fn page(topics: &[(String, Topic)]) -> Result<String> {
             writeln!(
                 page,
                 "| **{}**<br>{}{} | {} | {} | {} |",
-                cell(&situation.situation),
+                cell(&situation.name),
                 cell(&situation.why),
                 circumstances(situation),
                 said.iter().map(|line| format!("`{}`", cell(line))).collect::<Vec<_>>().join("<br>"),
@@ -315,7 +311,7 @@ fn circumstances(situation: &Situation) -> String {
     if situation.kind != Kind::Mail || situation.source_severity != Severity::Low {
         special.push(format!("{:?}, severity {}", situation.kind, situation.source_severity.as_str()).to_lowercase());
     }
-    special.iter().map(|text| format!("<br>{text}")).collect()
+    [String::new()].into_iter().chain(special).collect::<Vec<_>>().join("<br>")
 }
 
 fn conclusion(situation: &Situation, verdict: &Verdict) -> Result<String> {
@@ -396,7 +392,7 @@ mod tests {
     fn no_two_situations_are_called_the_same() {
         let topics = topics(&Project::find().unwrap()).unwrap();
         let mut names: Vec<&str> =
-            topics.iter().flat_map(|(_, topic)| &topic.situations).map(|s| s.situation.as_str()).collect();
+            topics.iter().flat_map(|(_, topic)| &topic.situations).map(|s| s.name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names.windows(2).find(|pair| pair[0] == pair[1]), None);
     }

@@ -83,7 +83,7 @@ pub struct Difference {
 
 /// Prints what would change.
 pub fn run(project: &Project, policy: &Path, place: &Place, since: Option<&str>, json: bool) -> Result<()> {
-    let since = since.map(moment).transpose()?;
+    let since = since.map(recorded::moment).transpose()?;
     let differences = differences(project, policy, place, since)?;
     if json {
         term::line(&serde_json::to_string_pretty(&differences)?);
@@ -110,12 +110,6 @@ pub fn differences(project: &Project, policy: &Path, place: &Place, since: Optio
         differences.try_on(bundle, (id, *run), recorded)?;
     }
     Ok(differences)
-}
-
-/// A moment or a day.
-fn moment(text: &str) -> Result<Timestamp> {
-    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
-    Timestamp::parse(&whole).with_context(|| format!("{text:?} is no moment: 2026-11-24 or 2026-11-24T05:00:00Z"))
 }
 
 fn digest(recorded: &Recorded) -> String {

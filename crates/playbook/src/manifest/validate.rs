@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ioc::{Observable, ObservableType};
 
-use super::{Manifest, OutcomeRule, ProviderKind, Redirects, SCHEMA, SYSTEM_RESOLVER};
+use super::{Manifest, OutcomeRule, PRICE_MAX_MICRODOLLARS, ProviderKind, Redirects, SCHEMA, SYSTEM_RESOLVER};
 use crate::{
     authored::{self, Checked, Complaint, Wrong, complain, is_id, is_word, named_as},
     mapping::{Expression, MappingError},
@@ -180,6 +180,13 @@ fn types(manifest: &Manifest) -> Checked {
 fn numbers(manifest: &Manifest) -> Checked {
     if !(100..=30_000).contains(&manifest.timeout_ms) {
         return complain("timeout_ms", "", "timeout_ms is 100 to 30000");
+    }
+    if manifest.price_microdollars.is_some_and(|price| price > PRICE_MAX_MICRODOLLARS) {
+        return complain(
+            "price_microdollars",
+            "",
+            "price_microdollars is 0 to 100000000, in millionths of a US dollar a call",
+        );
     }
     if manifest.limits.iter().any(|limit| limit.limit == 0 || !(1..=2_678_400).contains(&limit.window_seconds)) {
         return complain("limits", "", "a limit allows at least one call in 1 to 2678400 seconds");

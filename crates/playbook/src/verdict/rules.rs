@@ -25,9 +25,7 @@ pub(super) struct Answers {
     outage: bool,
     /// A source was not asked that could have been: a mark or a secret forbade it. One that is off is none.
     gap: bool,
-    /// The verdict may be too low.
-    pub(super) degraded: bool,
-    is_first: bool,
+    edition: Edition,
 }
 
 impl Answers {
@@ -47,15 +45,18 @@ impl Answers {
         let required = u32::try_from(required.len()).unwrap_or(u32::MAX);
         let outage = opining().any(|outcome| outcome.outcome.is_failed());
         let gap = opining().any(|outcome| outcome.outcome == Status::Skipped && !outcome.is_off());
-        let is_first = edition == Edition::First;
         Self {
             coverage: Coverage { answered, required },
             required_failed,
             outage,
-            gap: gap && !is_first,
-            degraded: if is_first { required_failed } else { outage },
-            is_first,
+            gap: gap && edition > Edition::First,
+            edition,
         }
+    }
+
+    /// Whether the verdict may be too low.
+    pub(super) fn is_degraded(self) -> bool {
+        if self.edition == Edition::First { self.required_failed } else { self.outage }
     }
 
     const fn is_complete(self) -> bool {
@@ -75,7 +76,10 @@ impl Answers {
             Reason::Degraded
         } else if !self.is_complete() {
             Reason::LowCoverage
-        } else if self.is_first && self.outage && opinions.iter().any(|o| o.verdict == Judgement::Benign) {
+        } else if self.edition == Edition::First
+            && self.outage
+            && opinions.iter().any(|o| o.verdict == Judgement::Benign)
+        {
             Reason::Degraded
         } else if spoken.peek().is_some() {
             if spoken.any(|o| o.weight_hundredths > 0) { Reason::WeakEvidence } else { Reason::Expired }
@@ -99,7 +103,7 @@ pub(super) fn decide(
         let is_bad = |verdict| matches!(verdict, Judgement::Malicious | Judgement::Suspicious);
         let speaks_against = |o: &Weighed| match o.verdict {
             Judgement::Unknown => false,
-            Judgement::Suspicious if answers.is_first => false,
+            Judgement::Suspicious if answers.edition == Edition::First => false,
             said => is_bad(said) != is_bad(decision.verdict),
         };
         return if opinions.iter().any(|o| is_newer_grade_a(o, decision.at) && speaks_against(o)) {

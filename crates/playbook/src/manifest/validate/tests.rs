@@ -266,6 +266,8 @@ fn every_mistake_is_named_with_its_line() {
     check("limit: 4", "limit: 0", 13, "at least one call");
     check("error: 5", "error: 500", 15, "at most 60");
     check("timeout_ms: 5000", "timeout_ms: 60000", 16, "timeout_ms");
+    check("timeout_ms: 5000", "timeout_ms: 5000\nprice_microdollars: 100000001", 17, "millionths of a US dollar");
+    check("timeout_ms: 5000", "timeout_ms: 5000\nprice_microdollars: 0.5", 17, "");
     check("api.sample.example", "192.0.2.7", 17, "never an address");
     check("api.sample.example", "https://api.sample.example", 17, "DNS name");
     check("api.sample.example", "localhost", 17, "DNS name");
