@@ -36,6 +36,7 @@ pub mod rows;
 pub mod served;
 pub mod severity;
 pub mod sighting;
+pub mod stix;
 pub mod target;
 pub mod ticket;
 pub mod time;
