@@ -17,6 +17,7 @@ pub struct Bundle {
 
 /// One object: what all have in common (STIX 2.1, 3.2), and what only its type has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "object_marking_refs is the name that STIX gives it")]
 pub(super) struct Object {
     #[serde(rename = "type")]
     pub(super) kind: &'static str,

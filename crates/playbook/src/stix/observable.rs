@@ -8,6 +8,28 @@ use serde_json::{Value, json};
 use super::{id, object::Details};
 use crate::{Fault, canonical};
 
+/// Scripts in which names are registered. Stricter than RFC 5892, whose tables are too much to carry for this: emoji, historic
+/// scripts and what Unicode has added of late are no letters of a name.
+const LETTERS: [(char, char); 17] = [
+    ('\u{df}', '\u{f6}'),     // Latin
+    ('\u{f8}', '\u{24f}'),    // Latin
+    ('\u{370}', '\u{52f}'),   // Greek, Cyrillic
+    ('\u{561}', '\u{586}'),   // Armenian
+    ('\u{5d0}', '\u{5ea}'),   // Hebrew
+    ('\u{620}', '\u{63f}'),   // Arabic
+    ('\u{641}', '\u{64a}'),   // Arabic
+    ('\u{671}', '\u{6d3}'),   // Arabic
+    ('\u{904}', '\u{bff}'),   // Devanagari to Tamil
+    ('\u{c00}', '\u{c59}'),   // Telugu
+    ('\u{c85}', '\u{cd6}'),   // Kannada
+    ('\u{d00}', '\u{e4d}'),   // Malayalam to Thai
+    ('\u{10d0}', '\u{10fa}'), // Georgian
+    ('\u{3041}', '\u{3096}'), // Hiragana
+    ('\u{30a1}', '\u{30fa}'), // Katakana
+    ('\u{4e00}', '\u{9fa5}'), // Han
+    ('\u{ac00}', '\u{d7a3}'), // Hangul
+];
+
 /// The object with its id; `None` where STIX 2.1, or OASIS's own validator of it, has no form for the value.
 pub(super) fn object(observable: &Observable) -> Result<Option<(String, Details)>, Fault> {
     let Some((details, contributing)) = form(observable) else { return Ok(None) };
@@ -58,13 +80,21 @@ fn is_registrable_label(label: &str) -> bool {
     if !label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         return false;
     }
-    if label.get(2..4) != Some("--") {
+    if !has_odd_hyphens(label) {
         return true;
     }
-    // Stricter than RFC 5892, whose tables nobody needs to carry for this: no emoji, no digits of other scripts.
     let (shown, read) = idna::domain_to_unicode(label);
-    let is_letter = |c: char| c.is_alphabetic() || c.is_ascii_digit() || c == '-';
-    label.starts_with("xn--") && read.is_ok() && shown != label && shown.chars().all(is_letter)
+    let is_listed = |c: char| c.is_alphabetic() && LETTERS.iter().any(|(first, last)| (*first..=*last).contains(&c));
+    label.starts_with("xn--")
+        && read.is_ok()
+        && shown != label
+        && !has_odd_hyphens(&shown)
+        && shown.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || is_listed(c))
+}
+
+/// Hyphens at the beginning, at the end, or in both the third and the fourth place.
+fn has_odd_hyphens(label: &str) -> bool {
+    label.starts_with('-') || label.ends_with('-') || label.chars().skip(2).take(2).eq("--".chars())
 }
 
 /// What the validator takes for an address; RFC 5322 knows more.
