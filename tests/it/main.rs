@@ -8,6 +8,7 @@ mod emulator;
 mod releases;
 mod scanner;
 mod state_machine;
+mod stix;
 mod taxii;
 mod walkthrough;
 mod what_if;

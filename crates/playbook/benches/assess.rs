@@ -16,7 +16,7 @@ use playbook::{
     grades::Grades,
     incident::{EvidenceRef, Kind, Sighted},
     infrastructure,
-    manifest::Manifest,
+    manifest::{Manifest, Tlp},
     outcome::{Grade, Judgement, Opinion, Outcome, Status},
     policy::Policy,
     receipt::Receipt,
@@ -63,7 +63,11 @@ fn outcomes(at: usize) -> Vec<Outcome> {
             score: 80,
             grade: None,
             own: false,
-            upstreams: if number.is_multiple_of(5) { vec![format!("family-{}", (number + 1) % OPINIONS)] } else { vec![] },
+            upstreams: if number.is_multiple_of(5) {
+                vec![format!("family-{}", (number + 1) % OPINIONS)]
+            } else {
+                vec![]
+            },
             tags: vec!["malware".to_owned(), "asn:64500".to_owned()],
             evidence: Some("listed as a distribution site, seen on three days".to_owned()),
             permalink: Some("https://provider.example/indicator/1".to_owned()),
@@ -103,6 +107,8 @@ fn assess(bundle: &Bundle, evidence: &Evidence) -> (Assessment, usize) {
         was_allowed: None,
         incomplete: false,
         pinned: None,
+        tlp: Tlp::default(),
+        received_at: None,
     };
     let id = IncidentId::of("default", "mail", "bench");
     let judge = |(sighted, outcomes): &(Sighted, Vec<Outcome>)| {

@@ -6,6 +6,7 @@ use crate::{
     Fault, IncidentId, Timestamp,
     campaign::Campaign,
     incident::{EvidenceRef, Extraction, Incident, Kind, Omission, Run, Sighted},
+    manifest::Tlp,
     plan::Plan,
     ports::Evidence,
     rows::Rows,
@@ -95,6 +96,12 @@ pub struct Basis {
     pub kind: Kind,
     /// Which door.
     pub source: String,
+    /// When it came in; absent in those of release 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<Timestamp>,
+    /// How it may be shared.
+    #[serde(default)]
+    pub tlp: Tlp,
     /// What the source says of the severity.
     pub severity: Severity,
     /// Whether the traffic went through, where the source says so.
@@ -115,6 +122,8 @@ impl Basis {
             tenant: incident.tenant.clone(),
             kind: incident.kind,
             source: incident.source.clone(),
+            received_at: Some(incident.received_at),
+            tlp: extraction.tlp,
             severity: incident.severity,
             was_allowed: extraction.was_allowed,
             incomplete: extraction.incomplete,

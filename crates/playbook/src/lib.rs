@@ -37,6 +37,7 @@ pub mod scorecard;
 pub mod served;
 pub mod severity;
 pub mod sighting;
+pub mod stix;
 pub mod target;
 pub mod ticket;
 pub mod time;

@@ -246,6 +246,8 @@ mod tests {
             tenant: "default".to_owned(),
             kind: Kind::Alert,
             source: "splunk".to_owned(),
+            received_at: None,
+            tlp: crate::manifest::Tlp::Amber,
             severity: Severity::High,
             was_allowed: None,
             incomplete: false,

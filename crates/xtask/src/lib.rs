@@ -8,6 +8,7 @@ pub mod definition;
 pub mod demo;
 pub mod diagram;
 pub mod doctor;
+pub mod export;
 pub mod extract_command;
 pub mod listing;
 pub mod local;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
-    bench, check, demo, diagram, doctor, extract_command, listing, package, playbook_command,
+    bench, check, demo, diagram, doctor, export, extract_command, listing, package, playbook_command,
     project::Project,
     publish,
     recorded::Place,
@@ -144,6 +144,10 @@ enum Command {
                              cargo xtask severity inc-… --unpin"
     )]
     Severity(Pinning),
+    /// Write a whole incident for other systems, to standard output
+    #[command(before_help = "Examples:\n  cargo xtask export inc-664v3c5pmtjgm74xpoc27tur36 --stix >incident.json\n  \
+                             cargo xtask export inc-664v3c5pmtjgm74xpoc27tur36 --stix --from copied-bucket/ --run 2")]
+    Export(Export),
     /// Find every indicator in a text or a mail
     #[command(before_help = "Examples:\n  cargo xtask extract mail.eml\n  pbpaste | cargo xtask extract - --json\n  \
                              cargo xtask extract --jsonl <texts.jsonl >found.jsonl")]
@@ -170,6 +174,7 @@ struct Listing {
 }
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Demo {
     /// A mail as .eml; a phish of ours when absent
     file: Option<PathBuf>,
@@ -274,6 +279,27 @@ struct Pinning {
 }
 
 #[derive(Args)]
+struct Export {
+    /// The incident: inc- and 26 characters
+    incident: String,
+    /// As a STIX 2.1 bundle, the only form so far
+    #[arg(long, required = true)]
+    stix: bool,
+    /// Its run; the latest that was concluded when absent
+    #[arg(long)]
+    run: Option<u32>,
+    /// A folder with a copy of the evidence bucket
+    #[arg(long)]
+    from: Option<PathBuf>,
+    /// The stack whose record is copied and read
+    #[arg(long, default_value = "ioc", conflicts_with = "from")]
+    stack: String,
+    /// What the deployment is called, as the author of every object
+    #[arg(long, default_value = "IOC Enrichment Playbook")]
+    identity: String,
+}
+
+#[derive(Args)]
 struct Extract {
     /// A text, or a mail ending in .eml; - reads standard input
     #[arg(required_unless_present = "jsonl")]
@@ -337,6 +363,9 @@ async fn run(command: Command) -> Result<bool> {
         Command::Doctor { stack, json } => return doctor::run(&project, &stack, json),
         Command::Secret(Secret::Set { id, stack, consumer }) => publish::set_secret(&project, &stack, &id, consumer)?,
         Command::Replay { receipt, explain, json } => return replay::receipts(&receipt, explain, json),
+        Command::Export(Export { incident, run, from, stack, identity, .. }) => {
+            export::stix(&project, &export::Options { incident, run, place: Place::of(from, stack), identity })?;
+        }
         Command::Extract(Extract { file, json, .. }) => {
             extract_command::file(&project, file.as_deref().unwrap_or("-"), json)?;
         }

@@ -34,6 +34,11 @@ impl Venv {
         Self::ready(project, "infra/local/requirements-medallion.txt")
     }
 
+    /// What the test of the STIX export needs on top: OASIS's validator of STIX 2.1.
+    pub fn stix_validator(project: &Project) -> Result<Self> {
+        Self::ready(project, "infra/local/requirements-stix.txt")
+    }
+
     /// A program of the environment.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
