@@ -56,7 +56,7 @@ async fn come_in(deployed: &Deployed, name: &str, count: usize, links: &str) -> 
 
 /// Every incident that is found from this one's campaign, through all that was merged.
 async fn members(deployed: &Deployed, id: &IncidentId) -> BTreeSet<String> {
-    let belongs = deployed.row(id, "campaign").await.expect("it belongs to a campaign");
+    let belongs = deployed.row(id, "campaign").await.unwrap_or_else(|| panic!("{id} belongs to no campaign"));
     let mut top = belongs["campaign_id"].as_str().unwrap().to_owned();
     loop {
         let meta = deployed.stack.rows(&format!("campaign#{top}"), "meta").await.unwrap();
