@@ -4,7 +4,7 @@
 //! second finds it there and puts both into the campaign that the observable names. A row once written under a campaign is
 //! never moved: a campaign that is merged into another stays where it is, and is counted with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,8 +19,9 @@ use crate::{
 pub const TIE_FROM: u32 = 500;
 /// Observables that name a campaign.
 const NAMED_BY_MAX: usize = 3;
-/// So many campaigns are followed to what they were merged into; a chain is never so long.
-const HOPS_MAX: usize = 64;
+/// What is in many incidents names a campaign only for so long after it was first bad: a wave is over then, and what goes on
+/// is no wave.
+const WAVE_HOURS: i64 = 14 * 24;
 /// So often a merge is tried again that somebody else has merged at the same moment.
 const TRIES_MAX: usize = 8;
 
@@ -60,7 +61,7 @@ impl Member {
 struct SharedKey {
     schema: String,
     key: String,
-    /// How much it tied together when it was found, in hundredths: the rarest names the campaign.
+    /// How much it tied together when it was first shared, in hundredths: the rarest names the campaign.
     weight: u32,
     /// Whether it was judged to be bad. What is only shared names a campaign that shares nothing bad.
     bad: bool,
@@ -164,8 +165,8 @@ impl Belongs {
 
 /// Finds the campaign of an incident, or begins it, or merges those that it ties together.
 ///
-/// `names` are the keys of its bad observables, each of which is enough by itself, with how much it ties together; `ties` are
-/// incidents that share [`TIE_FROM`] or more with it. Safe to run again, and to run for many incidents at once.
+/// `names` are the keys of its bad observables, each of which is enough by itself, with how much it ties together: 0 for what is
+/// in too many incidents. `ties` are incidents that share [`TIE_FROM`] or more of what is bad with it. Safe to run again, and to run for many incidents at once.
 pub async fn join(
     rows: &impl Rows,
     own: &Member,
@@ -178,7 +179,8 @@ pub async fn join(
     let mut shared: BTreeMap<String, (u32, bool)> = BTreeMap::new();
     for (key, weight) in names {
         let first = FirstBad::claim(rows, key, own).await?;
-        if first.incident_id != own.incident_id {
+        let is_over = *weight == 0 && first.received_at.plus_hours(WAVE_HOURS) < own.received_at;
+        if first.incident_id != own.incident_id && !is_over {
             found.insert(CampaignId::of(key));
             members.insert(first.incident_id.clone(), first);
             shared.insert(key.clone(), (*weight, true));
@@ -202,15 +204,22 @@ pub async fn join(
         found.insert(Belongs::claim(rows, &member.incident_id, &first).await?);
     }
     let id = united(rows, &found, now).await?;
-    for member in members.values() {
-        put(rows, Key::new(partition(&id), format!("member#{}", member.incident_id)), member).await?;
+    let (mut known, mut keys) = everything(rows, &id).await?;
+    for (id_of, member) in members {
+        if let Entry::Vacant(free) = known.entry(id_of) {
+            put(rows, Key::new(partition(&id), format!("member#{}", free.key())), &member).await?;
+            free.insert(member);
+        }
     }
     for (key, (weight, bad)) in shared {
-        let row = SharedKey { schema: "campaign-key/1".to_owned(), key: key.clone(), weight, bad };
-        let sort = if bad { "bad" } else { "key" };
-        put(rows, Key::new(partition(&id), format!("{sort}#{key}")), &row).await?;
+        if !keys.iter().any(|shared| shared.key == key && shared.bad == bad) {
+            let row = SharedKey { schema: "campaign-key/1".to_owned(), key: key.clone(), weight, bad };
+            let sort = if bad { "bad" } else { "key" };
+            put(rows, Key::new(partition(&id), format!("{sort}#{key}")), &row).await?;
+            keys.push(row);
+        }
     }
-    Campaign::load(rows, &id).await
+    Ok(Campaign::of(id, &known, keys))
 }
 
 async fn put(rows: &impl Rows, key: Key, document: &impl Serialize) -> Result<(), Fault> {
@@ -245,20 +254,30 @@ async fn united(rows: &impl Rows, ids: &BTreeSet<CampaignId>, now: Timestamp) ->
     Err(Fault::Throttled("campaigns are being merged by many at once".to_owned()))
 }
 
-/// The campaign that this one was merged into at last, or itself; begun where there is none.
+/// The campaign that this one was merged into at last, or itself; begun where there is none. A longer way is made short, so
+/// that it is gone once.
 async fn root(rows: &impl Rows, id: &CampaignId, now: Timestamp) -> Result<Meta, Fault> {
-    let mut id = id.clone();
-    for _ in 0..HOPS_MAX {
-        let meta = match rows.get(&meta_key(&id)).await? {
+    let mut way: Vec<CampaignId> = vec![];
+    let mut at = id.clone();
+    loop {
+        let meta = match rows.get(&meta_key(&at)).await? {
             Some(row) => row.read()?,
-            None => begin(rows, &id, now).await?,
+            None => begin(rows, &at, now).await?,
         };
-        match meta.merged_into {
-            Some(into) => id = into,
-            None => return Ok(meta),
+        let Some(into) = meta.merged_into.clone() else {
+            for passed in way.iter().rev().skip(1) {
+                let short = Write::set(meta_key(passed), &json!({ "merged_into": at }))?;
+                let _: Commit = rows.commit(&[short.only_if(Condition::Present)]).await?;
+            }
+            return Ok(meta);
+        };
+        // The older of two lives on, so that nobody comes by twice; unless the rows were changed by hand.
+        if way.contains(&into) {
+            return Err(Fault::Rejected(format!("campaign {into} was merged into itself")));
         }
+        way.push(at);
+        at = into;
     }
-    Err(Fault::Rejected(format!("campaign {id} was merged into others more than {HOPS_MAX} times")))
 }
 
 async fn begin(rows: &impl Rows, id: &CampaignId, now: Timestamp) -> Result<Meta, Fault> {
@@ -290,16 +309,23 @@ impl Campaign {
     /// members.
     pub async fn load(rows: &impl Rows, id: &CampaignId) -> Result<Option<Self>, Fault> {
         let Some(id) = survivor(rows, id).await? else { return Ok(None) };
-        let (members, mut keys) = everything(rows, &id).await?;
+        let (members, keys) = everything(rows, &id).await?;
+        Ok(Self::of(id, &members, keys))
+    }
+
+    fn of(campaign_id: CampaignId, members: &BTreeMap<IncidentId, Member>, keys: Vec<SharedKey>) -> Option<Self> {
         let seen = || members.values().map(|member| member.received_at);
-        let (Some(first_seen), Some(last_seen)) = (seen().min(), seen().max()) else { return Ok(None) };
-        if keys.iter().any(|shared| shared.bad) {
-            keys.retain(|shared| shared.bad);
+        let (first_seen, last_seen) = (seen().min()?, seen().max()?);
+        let is_bad = keys.iter().any(|shared| shared.bad);
+        let mut rarest: BTreeMap<String, u32> = BTreeMap::new();
+        for shared in keys.into_iter().filter(|shared| shared.bad == is_bad) {
+            let weight = rarest.entry(shared.key).or_default();
+            *weight = shared.weight.max(*weight);
         }
-        keys.sort_by(|a, b| b.weight.cmp(&a.weight).then_with(|| rank(&a.key).cmp(&rank(&b.key))));
-        keys.dedup_by(|a, b| a.key == b.key);
-        let named_by = keys.into_iter().take(NAMED_BY_MAX).map(|shared| shared.key).collect();
-        Ok(Some(Self { campaign_id: id, named_by, members: members.len(), first_seen, last_seen }))
+        let mut rarest: Vec<(String, u32)> = rarest.into_iter().collect();
+        rarest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| rank(&a.0).cmp(&rank(&b.0))));
+        let named_by = rarest.into_iter().take(NAMED_BY_MAX).map(|(key, _)| key).collect();
+        Some(Self { campaign_id, named_by, members: members.len(), first_seen, last_seen })
     }
 }
 
@@ -311,15 +337,15 @@ pub async fn members(rows: &impl Rows, id: &CampaignId) -> Result<Vec<Member>, F
 
 /// The campaign that this one was merged into at last, or itself; `None` where there is none.
 async fn survivor(rows: &impl Rows, id: &CampaignId) -> Result<Option<CampaignId>, Fault> {
-    let mut id = id.clone();
-    for _ in 0..HOPS_MAX {
-        let Some(row) = rows.get(&meta_key(&id)).await? else { return Ok(None) };
+    let mut way: BTreeSet<CampaignId> = BTreeSet::new();
+    let mut at = id.clone();
+    while let Some(row) = rows.get(&meta_key(&at)).await? {
         match row.read::<Meta>()?.merged_into {
-            Some(into) => id = into,
-            None => return Ok(Some(id)),
+            Some(into) if way.insert(at.clone()) => at = into,
+            _ => return Ok(Some(at)),
         }
     }
-    Ok(Some(id))
+    Ok(None)
 }
 
 /// Members and keys of a campaign and of everything below it, each partition once.

@@ -176,6 +176,15 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What was decided at last of these: where a playbook asks twice, silence takes back nothing that a person has decided.
+    #[must_use]
+    pub fn last_word(decisions: &[Self]) -> Option<&Self> {
+        let of_people = decisions.iter().filter(|decision| decision.choice != Choice::TimedOut);
+        // Of two of one moment the same, in whatever order they come.
+        let latest = of_people.max_by_key(|decision| (decision.at, decision.choice.as_str(), &decision.indicators));
+        latest.or_else(|| decisions.last())
+    }
+
     /// The name of the row's schema.
     pub const SCHEMA: &str = "decision/1";
 

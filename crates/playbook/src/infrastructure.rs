@@ -9,10 +9,10 @@ use ioc::{Observable, ObservableType};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tlsh2::Tlsh128_1;
 
-use crate::verdict::Facts;
+use crate::{outcome::Grade, verdict::Facts};
 
-/// Links of one incident; more are left out, the weakest first.
-const LINKS_MAX: usize = 64;
+/// Links of one sort that an incident has at most, so that none crowds out the others; a file has sixteen pieces.
+const LINKS_MAX: usize = 32;
 /// Two files are alike up to this distance. Oliver et al., "TLSH: a locality sensitive hash" (2013): at 40 fewer than one in
 /// 5,000 pairs of different files.
 const ALIKE_MAX: i32 = 40;
@@ -86,7 +86,13 @@ pub fn links<'a>(bad: impl Iterator<Item = &'a Facts>) -> Vec<Link> {
             link.of.insert(observable.clone());
         }
     }
-    links.into_values().take(LINKS_MAX).collect()
+    let mut counts: BTreeMap<Sort, usize> = BTreeMap::new();
+    let mut is_kept = |link: &Link| {
+        let count = counts.entry(link.sort).or_default();
+        *count += 1;
+        *count <= LINKS_MAX
+    };
+    links.into_values().filter(|link| is_kept(link)).collect()
 }
 
 fn stands_on(facts: &Facts) -> Vec<(Sort, String, Option<String>)> {
@@ -98,25 +104,37 @@ fn stands_on(facts: &Facts) -> Vec<(Sort, String, Option<String>)> {
         found.extend(domain.map(|domain| (Sort::RegistrableDomain, domain.to_owned(), None)));
     }
     found.extend(network(&host).map(|network| (Sort::Network, network, None)));
-    for tag in facts.outcomes.iter().filter_map(|outcome| outcome.opinion.as_ref()).flat_map(|opinion| &opinion.tags) {
-        let Some((name, value)) = tag.split_once(':') else { continue };
-        match name {
-            "points-to" => {
-                let address = Observable::parse_any(value).ok();
-                found.extend(address.as_ref().and_then(network).map(|network| (Sort::Network, network, None)));
-            }
-            "asn" => {
-                let number = value.trim_start_matches("AS").parse::<u32>().ok();
-                found.extend(number.map(|number| (Sort::Asn, number.to_string(), None)));
-            }
-            "certificate" if is_plain(value) => {
-                found.push((Sort::Certificate, value.to_ascii_lowercase(), None));
-            }
-            "tlsh" => found.extend(pieces(value)),
-            _ => {}
+    for outcome in &facts.outcomes {
+        let Some(opinion) = &outcome.opinion else { continue };
+        let words = || opinion.tags.iter().filter_map(|tag| tag.split_once(':'));
+        // Only what sources of context say of it: the others pass on the words of whoever reports to them.
+        for (name, value) in words().filter(|_| outcome.context) {
+            found.extend(link(name, value));
+        }
+        let is_trusted = matches!(facts.grade(outcome, opinion), Grade::A | Grade::B);
+        if observable.kind() == ObservableType::File && !outcome.context && is_trusted {
+            // The mapping's own comes first.
+            let digest = words().next().filter(|(name, _)| *name == "tlsh");
+            found.extend(digest.into_iter().flat_map(|(_, digest)| pieces(digest)));
         }
     }
     found
+}
+
+/// The link that a word of context stands for, such as `asn:64500`.
+fn link(name: &str, value: &str) -> Option<(Sort, String, Option<String>)> {
+    match name {
+        "points-to" => {
+            let address = Observable::parse_any(value).ok()?;
+            Some((Sort::Network, network(&address)?, None))
+        }
+        "asn" => {
+            let number: u32 = value.trim_start_matches("AS").parse().ok()?;
+            Some((Sort::Asn, number.to_string(), None))
+        }
+        "certificate" if is_plain(value) => Some((Sort::Certificate, value.to_ascii_lowercase(), None)),
+        _ => None,
+    }
 }
 
 fn network(address: &Observable) -> Option<String> {

@@ -58,6 +58,12 @@ impl Receipt {
         }
     }
 
+    /// Whether it was written by the current edition of the rule.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.schema == Self::SCHEMA
+    }
+
     /// One receipt a line.
     pub fn to_lines(receipts: &[Self]) -> Result<Vec<u8>, Fault> {
         let mut lines = vec![];

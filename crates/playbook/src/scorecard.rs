@@ -234,7 +234,7 @@ impl Scorecards {
         let mut opined: BTreeMap<(&IncidentId, String), Opined<'_>> = BTreeMap::new();
         let mut decided_runs = 0;
         for run in judged {
-            let last_word = last_word(run.decisions);
+            let last_word = Decision::last_word(run.decisions);
             decided_runs +=
                 u32::from(last_word.is_some_and(|d| matches!(d.choice, Choice::Approved | Choice::Rejected)));
             for receipt in &run.receipts {
@@ -277,12 +277,6 @@ fn card<'a, 'b>(cards: &'b mut Cards<'a>, provider: &'a str, kind: ObservableTyp
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// The decision that counts; of two of one moment the same, in whatever order they come.
-fn last_word(decisions: &[Decision]) -> Option<&Decision> {
-    let of_people = decisions.iter().filter(|decision| decision.choice != Choice::TimedOut);
-    of_people.max_by_key(|decision| (decision.at, decision.choice.as_str(), &decision.indicators))
 }
 
 fn truth(decision: &Decision, receipt: &Receipt, key: &str) -> Option<Truth> {

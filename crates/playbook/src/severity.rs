@@ -160,9 +160,12 @@ fn is_stale(verdicts: &[&Verdict]) -> bool {
         .iter()
         .filter(|verdict| verdict.is_bad())
         .flat_map(|verdict| &verdict.opinions)
-        .filter(|o| o.family != SELF && matches!(o.verdict, Judgement::Malicious | Judgement::Suspicious))
+        .filter(|o| o.family != SELF && o.grade.weight() > 0)
+        .filter(|o| matches!(o.verdict, Judgement::Malicious | Judgement::Suspicious))
         .peekable();
-    against.peek().is_some() && against.all(is_faded)
+    // What a person has decided is as fresh as on its first day, until it expires.
+    let is_decided = verdicts.iter().any(|verdict| verdict.is_bad() && verdict.rule == 1);
+    !is_decided && against.peek().is_some() && against.all(is_faded)
 }
 
 #[cfg(test)]
@@ -182,6 +185,7 @@ mod tests {
             seen: Timestamp::from_millis(0),
             weight_hundredths,
             counts: true,
+            dated: true,
         };
         Verdict {
             verdict,
@@ -234,6 +238,12 @@ mod tests {
         check(std::slice::from_ref(&old), Circumstances::default(), (Severity::Medium, &[faded]));
         check(&[old, fresh], Circumstances::default(), (Severity::High, &[]));
         check(&[verdict(Judgement::Benign, 10)], Circumstances::default(), (Severity::Low, &[]));
+    }
+
+    #[test]
+    fn what_a_person_has_decided_does_not_fade() {
+        let decided = Verdict { rule: 1, ..verdict(Judgement::Malicious, 100) };
+        check(&[decided], Circumstances::default(), (Severity::High, &[]));
     }
 
     #[test]

@@ -43,6 +43,20 @@ pub struct Sighting {
     pub source: String,
     /// What the last run concluded: `malicious`, `suspicious`, `benign`, `unknown`.
     pub verdict: String,
+    /// Digests of our own assets and people that were part of the incident; at most [`ASSETS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assets: Vec<String>,
+}
+
+/// Assets that a sighting remembers.
+pub const ASSETS_MAX: usize = 16;
+
+/// What a sighting remembers of an asset or a person: enough to tell two apart, and no name.
+#[must_use]
+pub fn asset(name: &str) -> String {
+    let mut digest = canonical::sha256_hex(name.trim().to_lowercase().as_bytes());
+    digest.truncate(12);
+    digest
 }
 
 impl Sighting {
@@ -88,6 +102,9 @@ pub struct History {
     pub incidents: usize,
     /// Distinct days (UTC) on which they came in.
     pub days: usize,
+    /// Distinct assets and people of ours, those of this incident included; 0 where none is known.
+    #[serde(default)]
+    pub assets: usize,
     /// When it was first seen here.
     pub first_seen: Timestamp,
     /// What it was judged in the other incidents that are known, in how many each.
@@ -135,6 +152,8 @@ pub struct Elsewhere {
     pub incidents: BTreeMap<IncidentId, Timestamp>,
     /// What it was judged in them.
     pub reputation: Reputation,
+    /// Digests of the assets and people of ours that were part of them.
+    pub assets: BTreeSet<String>,
     /// How much of an observable's weight it has: 100, and of a link less.
     pub percent: u32,
     /// Of a link: keys of our own observables that stand on it. Where one of them is shared itself, the link says nothing more.
@@ -151,6 +170,7 @@ impl Elsewhere {
             observable,
             incidents: BTreeMap::new(),
             reputation: Reputation::default(),
+            assets: BTreeSet::new(),
             percent: 100,
             of: BTreeSet::new(),
             digest: None,
@@ -160,6 +180,7 @@ impl Elsewhere {
             let sighting: Sighting = row.read()?;
             if sighting.incident_id != *own && found.incidents.len() <= COMMON {
                 found.reputation.add(&sighting.verdict, sighting.seen_at);
+                found.assets.extend(sighting.assets);
                 found.incidents.insert(sighting.incident_id, sighting.seen_at);
             }
         }
@@ -201,9 +222,9 @@ impl Elsewhere {
         self.frequency() > COMMON
     }
 
-    /// How often it was seen, by an incident that came in at this time.
+    /// How often it was seen, by an incident that came in at this time with these assets.
     #[must_use]
-    pub fn history(&self, received_at: Timestamp) -> History {
+    pub fn history(&self, received_at: Timestamp, assets: &[String]) -> History {
         let seen = || self.incidents.values().copied().chain([received_at]);
         let days: BTreeSet<String> = seen().map(|at| at.to_string().chars().take(10).collect()).collect();
         let incidents = self.frequency();
@@ -212,6 +233,7 @@ impl Elsewhere {
             persistence: if is_persistent { Persistence::Persistent } else { Persistence::Isolated },
             incidents,
             days: days.len(),
+            assets: self.assets.iter().chain(assets).collect::<BTreeSet<_>>().len(),
             first_seen: seen().min().unwrap_or(received_at),
             reputation: self.reputation,
         }
@@ -330,6 +352,7 @@ mod tests {
             kind: Kind::Mail,
             source: "mail".to_owned(),
             verdict: "malicious".to_owned(),
+            assets: vec![],
         }
     }
 
@@ -340,6 +363,7 @@ mod tests {
             observable,
             incidents,
             reputation: Reputation::default(),
+            assets: BTreeSet::new(),
             percent: 100,
             of: BTreeSet::new(),
             digest: None,
@@ -403,7 +427,9 @@ mod tests {
     #[test]
     fn persistent_is_three_incidents_or_two_days() {
         let check = |incidents: &[(u32, &str)], expected: (Persistence, usize, usize, &str)| {
-            let history = elsewhere(EVIL, incidents).history(Timestamp::parse("2026-11-24T05:00:00Z").unwrap());
+            let history =
+                elsewhere(EVIL, incidents).history(Timestamp::parse("2026-11-24T05:00:00Z").unwrap(), &[asset("dc01")]);
+            assert_eq!(history.assets, 1);
             let first_seen = history.first_seen.to_string();
             let seen = (history.persistence, history.incidents, history.days, first_seen.get(..10).unwrap());
             assert_eq!(seen, expected, "{incidents:?}");

@@ -70,7 +70,7 @@ pub fn bundle(source: &Source<'_>) -> Result<Bundle, Fault> {
         identity: id::of("identity", &[&tenant, &ioc::visible(identity)]),
         marking: mark(basis.map_or(Tlp::default(), |basis| basis.tlp)),
         hours: hours(assessment),
-        is_revoked: source.decisions.last().is_some_and(|decision| decision.choice == Choice::Rejected),
+        is_revoked: Decision::last_word(source.decisions).is_some_and(|decision| decision.choice == Choice::Rejected),
         objects: vec![],
         ids: BTreeSet::new(),
         left_out: LeftOut::default(),
@@ -311,7 +311,7 @@ impl Draft<'_> {
     /// What holds all of it together. Comes last: it names everything before it.
     fn report(&mut self, has_campaign: bool) {
         let assessment = self.source.assessment;
-        let decision = self.source.decisions.last();
+        let decision = Decision::last_word(self.source.decisions);
         let has_indicator = self.objects.iter().any(|object| object.kind == "indicator");
         let types = [(true, "observed-data"), (has_indicator, "indicator"), (has_campaign, "campaign")];
         let named = self.objects.iter().filter(|object| object.kind != "marking-definition");

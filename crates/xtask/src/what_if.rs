@@ -51,6 +51,8 @@ pub struct Differences {
     pub receipts: usize,
     /// Receipts that do not reach their own verdict today: their differences are not the policy's.
     pub not_replayed: usize,
+    /// Verdicts of an earlier release that the rule of this one reaches otherwise; they are compared as this one reaches them.
+    pub by_rule: usize,
     /// Runs of which only the verdicts could be tried: their assessment is missing or of release 0.1.0.
     pub verdicts_only: usize,
     /// Verdicts that change.
@@ -160,9 +162,16 @@ impl Differences {
             self.not_replayed += usize::from(!receipt.replay().1.is_empty());
             let facts = case::under(bundle, source.as_deref().unwrap_or_default(), receipt.facts.clone());
             let verdict = Verdict::reach(&facts, receipt.now);
-            if spelled(&verdict) != spelled(&receipt.verdict) {
+            // By the same edition of the rule: what an earlier release concluded otherwise is not the policy's doing.
+            let before = if receipt.is_current() {
+                receipt.verdict.clone()
+            } else {
+                Verdict::reach(&receipt.facts, receipt.now)
+            };
+            self.by_rule += usize::from(spelled(&before) != spelled(&receipt.verdict));
+            if spelled(&verdict) != spelled(&before) {
                 let what = spell(&receipt.facts.observable);
-                self.verdicts.push(difference(id, run, what, spelled(&receipt.verdict), spelled(&verdict)));
+                self.verdicts.push(difference(id, run, what, spelled(&before), spelled(&verdict)));
             }
             let schema = Receipt::SCHEMA.to_owned();
             again.insert(key.clone(), Receipt { schema, facts, verdict, ..receipt.clone() });
@@ -242,6 +251,12 @@ impl Differences {
             lines.push(format!(
                 "\nOf {} runs only the verdicts could be tried: their assessment is missing, or of release 0.1.0.",
                 self.verdicts_only
+            ));
+        }
+        if self.by_rule > 0 {
+            lines.push(format!(
+                "\n{} verdicts of an earlier release would be others today whatever the policy: they are compared as today's rule reaches them.",
+                self.by_rule
             ));
         }
         if self.not_replayed > 0 {

@@ -8,12 +8,12 @@ use playbook::{
     bundle::Bundle,
     campaign::{self, Campaign, Member, TIE_FROM, Tie},
     guard::Guard,
-    incident::Incident,
+    incident::{Incident, Kind},
     infrastructure::{self, Link},
     outcome::Judgement,
     receipt::Receipt,
     rows::{Row, Rows},
-    sighting::{self, Elsewhere, History, Related, Sighting},
+    sighting::{self, ASSETS_MAX, Elsewhere, History, Related, Sighting},
 };
 
 use crate::AT_ONCE;
@@ -22,6 +22,9 @@ use crate::AT_ONCE;
 const RELATED_MAX: usize = 10;
 /// Related incidents that are looked at for those: of a storm, all but one may be our own.
 const LOOKED_AT_MAX: usize = 60;
+
+/// Bad observables that name a campaign; an incident with more of them is a report or a list.
+const NAMES_MAX: usize = 20;
 
 /// What the record knows of an incident's observables.
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ pub struct Correlation {
 pub async fn correlate(
     rows: &impl Rows,
     bundle: &Bundle,
-    incident: &Incident,
+    (incident, participants): (&Incident, &[String]),
     receipts: &[Receipt],
     now: Timestamp,
 ) -> Result<Correlation, Fault> {
@@ -61,60 +64,81 @@ pub async fn correlate(
         stream::iter(&links).map(|link| Elsewhere::follow(rows, link, own)).buffered(AT_ONCE).try_collect().await?;
     // What is common gets no further rows: neither the index nor anybody's patience holds them.
     let telling = seen.iter().zip(&elsewhere).filter(|(_, elsewhere)| !elsewhere.is_common());
-    let mut sightings: Vec<Sighting> = telling.map(|(receipt, _)| sighting(incident, receipt)).collect();
+    let assets = assets(bundle, participants);
+    let mut sightings: Vec<Sighting> = telling.map(|(receipt, _)| sighting(incident, receipt, &assets)).collect();
     let telling = links.iter().zip(&linked).filter(|(_, elsewhere)| !elsewhere.is_common());
     sightings.extend(telling.map(|(link, _)| link_sighting(incident, link)));
     sighting::record(rows, own, &sightings, now).await?;
     // Counted after our own are written, so that this incident is one of them.
     let all = sighting::incidents(rows).await?;
 
-    let histories = elsewhere.iter().map(|e| (e.observable.clone(), e.history(incident.received_at))).collect();
+    let histories =
+        elsewhere.iter().map(|e| (e.observable.clone(), e.history(incident.received_at, &assets))).collect();
     let telling: Vec<Elsewhere> = elsewhere.into_iter().chain(linked).collect();
     let candidates = sighting::related(&telling, all);
-    let harmless: BTreeSet<String> =
-        seen.iter().filter(|r| r.verdict.verdict == Judgement::Benign).map(|r| r.facts.observable.key()).collect();
     let population = all.max(sighting::POPULATION_MIN);
-    let weights: BTreeMap<String, u32> =
-        telling.iter().map(|e| (e.name(), sighting::scarcity(population, e.frequency()) * e.percent / 100)).collect();
+    let mut weights: BTreeMap<String, u32> = BTreeMap::new();
+    for shared in &telling {
+        let weight = weights.entry(shared.name()).or_default();
+        *weight = (sighting::scarcity(population, shared.frequency()) * shared.percent / 100).max(*weight);
+    }
     let weight = |key: &String| weights.get(key).copied().unwrap_or(0);
-    let ties = ties(&candidates, &harmless, weight);
-    let names: Vec<(String, u32)> = bad
-        .iter()
-        .filter(|receipt| names_a_campaign(receipt))
-        .map(|receipt| receipt.facts.observable.key())
-        .map(|key| (key.clone(), weight(&key)))
-        .collect();
-    let member = Member::new(own.clone(), incident.received_at);
-    let campaign = campaign::join(rows, &member, &names, &ties, now).await?;
+    // What somebody calls bad, and what that stands on; of everything else two incidents may have something in common.
+    let is_bad: BTreeSet<String> = bad.iter().map(|receipt| receipt.facts.observable.key()).collect();
+    let is_bad: BTreeSet<String> =
+        is_bad.into_iter().chain(telling.iter().filter(|e| !e.of.is_empty()).map(Elsewhere::name)).collect();
+    let names = names(&bad);
+    let campaign = if incident.kind == Kind::Feed || names.len() > NAMES_MAX {
+        // A list of what is bad is no part of any wave: it would tie together all that it lists.
+        None
+    } else {
+        let names: Vec<(String, u32)> = names.into_iter().map(|key| (key.clone(), weight(&key))).collect();
+        let member = Member::new(own.clone(), incident.received_at);
+        campaign::join(rows, &member, &names, &ties(&candidates, &is_bad, weight), now).await?
+    };
     let related = without_own_storm(rows, incident, candidates).await?;
     Ok(Correlation { related, histories, campaign })
 }
 
-/// Whether an observable that is bad names a campaign by itself. An address is too little: many share one.
-fn names_a_campaign(receipt: &Receipt) -> bool {
+/// Keys of the bad observables that name a campaign, each by itself. An address is too little: many share one. A host is none
+/// beside a bad URL or mail address on it: thousands share that of a hosting service.
+fn names(bad: &[&Receipt]) -> Vec<String> {
     use ioc::ObservableType::{DomainName, EmailAddr, File, Ipv4Addr, Ipv6Addr, Url};
-    match receipt.facts.observable.kind() {
-        File | Url | DomainName | EmailAddr => true,
+    let hosts: BTreeSet<String> =
+        bad.iter().filter_map(|receipt| receipt.facts.observable.host()).map(|host| host.key()).collect();
+    let is_name = |receipt: &&&Receipt| match receipt.facts.observable.kind() {
+        File | Url | EmailAddr => true,
+        DomainName => !hosts.contains(&receipt.facts.observable.key()),
         Ipv4Addr | Ipv6Addr => false,
-    }
+    };
+    bad.iter().filter(is_name).map(|receipt| receipt.facts.observable.key()).collect()
 }
 
-/// Incidents that share so much that is rare and not harmless that they belong together, whatever was judged of it.
-fn ties(related: &[Related], harmless: &BTreeSet<String>, weight: impl Fn(&String) -> u32) -> Vec<Tie> {
+/// Digests of the assets and people of ours that are part of the incident: names without a domain, and those of our own.
+fn assets(bundle: &Bundle, participants: &[String]) -> Vec<String> {
+    let is_ours = |name: &&String| {
+        let domain = name.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
+        domain.is_none_or(|domain| bundle.policy.own.domains.iter().any(|own| ioc::guard::is_within(&domain, own)))
+    };
+    participants.iter().filter(is_ours).take(ASSETS_MAX).map(|name| sighting::asset(name)).collect()
+}
+
+/// Incidents that share so much of what is bad and rare that they belong together, though none of it names a campaign.
+fn ties(related: &[Related], is_bad: &BTreeSet<String>, weight: impl Fn(&String) -> u32) -> Vec<Tie> {
     let tie = |related: &Related| {
-        let shared = related.observables.iter().filter(|key| !harmless.contains(*key));
+        let shared = related.observables.iter().filter(|key| is_bad.contains(*key));
         let shared: Vec<(String, u32)> = shared.map(|key| (key.clone(), weight(key))).collect();
         Tie { other: Member::new(related.incident_id.clone(), related.seen_at), shared }
     };
     let is_strong = |tie: &Tie| {
         let total: u32 = tie.shared.iter().map(|(_, weight)| weight).sum();
-        // One rare thing alone is a coincidence: everybody links to something.
+        // One thing alone may be a coincidence.
         tie.shared.len() > 1 && total >= TIE_FROM
     };
     related.iter().take(LOOKED_AT_MAX).map(tie).filter(is_strong).collect()
 }
 
-fn sighting(incident: &Incident, receipt: &Receipt) -> Sighting {
+fn sighting(incident: &Incident, receipt: &Receipt, assets: &[String]) -> Sighting {
     Sighting {
         schema: Sighting::SCHEMA.to_owned(),
         observable: receipt.facts.observable.key(),
@@ -124,6 +148,7 @@ fn sighting(incident: &Incident, receipt: &Receipt) -> Sighting {
         kind: incident.kind,
         source: incident.source.clone(),
         verdict: receipt.verdict.verdict.as_str().to_owned(),
+        assets: assets.to_vec(),
     }
 }
 
@@ -138,6 +163,7 @@ fn link_sighting(incident: &Incident, link: &Link) -> Sighting {
         kind: incident.kind,
         source: incident.source.clone(),
         verdict: Judgement::Suspicious.as_str().to_owned(),
+        assets: vec![],
     }
 }
 

@@ -72,7 +72,8 @@ pub async fn run(
     let mut judged = judge(rows, &bundle, (&incident, input.run, &basis), &extraction, &mut outcomes, now).await?;
     Case::worst_first(&mut judged);
     let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
-    let correlation = correlate::correlate(rows, &bundle, &incident, &receipts, now).await?;
+    let correlation =
+        correlate::correlate(rows, &bundle, (&incident, &extraction.participants), &receipts, now).await?;
     let stored = store_receipts(evidence, &incident.incident_id, input.run, &receipts).await?;
     let case = Case {
         incident_id: incident.incident_id,

@@ -230,9 +230,9 @@ impl Team {
 async fn three_incidents_with_a_bad_domain_are_a_campaign_that_raises_the_severity() {
     let team = Team::usual().await;
     let mut seen = vec![];
-    for number in 0..3 {
+    for (number, day) in DAY.into_iter().enumerate() {
         let own = format!("only-{number}.example");
-        let id = team.incident(number, DAY[number], &["evil.example", &own], BAD).await;
+        let id = team.incident(number, day, &["evil.example", &own], BAD).await;
         let (output, assessment) = team.assess(&id).await;
         seen.push((output.severity, assessment.campaign.map(|campaign| (campaign.members, campaign.named_by))));
     }
@@ -241,11 +241,21 @@ async fn three_incidents_with_a_bad_domain_are_a_campaign_that_raises_the_severi
         seen,
         [(Severity::High, None), (Severity::High, Some((2, named.clone()))), (Severity::Critical, Some((3, named))),]
     );
-    // What is only known to be harmless ties nobody together.
-    for number in 10..14 {
-        let id = team.incident(number, DAY[0], &["news.example", "shop.example"], ("benign", &["threatfox"])).await;
-        assert_eq!(team.assess(&id).await.1.campaign, None);
+    // What nobody calls bad ties nobody together, however rare it is.
+    for (number, said) in ["benign", "benign", "unknown", "unknown", "unknown"].into_iter().enumerate() {
+        let shared = if said == "benign" { "news.example" } else { "terms.example" };
+        let id = team.incident(10 + number, DAY[0], &[shared, "shop.example"], (said, &["threatfox"])).await;
+        assert_eq!(team.assess(&id).await.1.campaign, None, "{said}");
     }
+    // Nor does a list of what is bad, from a feed or in a report.
+    let feed = team.incident(20, DAY[2], &["evil.example"], BAD).await;
+    team.set(&feed, &json!({"kind": "feed"})).await;
+    assert_eq!(team.assess(&feed).await.1.campaign, None);
+    let listed: Vec<String> =
+        (0..30).map(|n| format!("listed-{n}.example")).chain(["evil.example".to_owned()]).collect();
+    let listed: Vec<&str> = listed.iter().map(String::as_str).collect();
+    let report = team.incident(21, DAY[2], &listed, BAD).await;
+    assert_eq!(team.assess(&report).await.1.campaign, None);
 }
 
 #[tokio::test]
@@ -313,7 +323,10 @@ async fn what_a_feed_lists_is_said_by_somebody_who_cannot_be_judged() {
     let claim = opinions.iter().find(|opinion| opinion.provider == "source:taxii").unwrap();
     assert_eq!((claim.weight_hundredths, claim.counts), (2_500, true));
     let verdict = &assessment.observables[0].conclusion;
-    assert_eq!((verdict.reason.map(|r| r.as_str()), output.route), (Some("weak_evidence"), Route::Benign));
+    assert_eq!(
+        (verdict.reason.map(playbook::verdict::Reason::as_str), output.route),
+        (Some("weak_evidence"), Route::Benign)
+    );
 }
 
 /// The guard changes the plan, never the verdict: the same evidence is judged alike, whatever belongs to us.

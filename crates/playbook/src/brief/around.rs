@@ -214,9 +214,12 @@ pub(super) fn related(assessment: &Assessment, now: Timestamp) -> Vec<String> {
 
 /// How often an observable was seen here, such as `persistent: in 4 incidents on 3 days since 2026-11-20 05:00 UTC`.
 pub(super) fn history(history: &History) -> String {
-    let History { persistence, incidents, days, first_seen, reputation } = history;
+    let History { persistence, incidents, days, assets, first_seen, reputation } = history;
     let days = if *days == 1 { "1 day".to_owned() } else { format!("{days} days") };
-    let judged = judged(reputation);
+    let mut judged = judged(reputation);
+    if *assets > 1 {
+        judged = format!(", at {assets} assets or people of ours{judged}");
+    }
     match (persistence, incidents) {
         (_, 0 | 1) => "isolated: in no other incident".to_owned(),
         (_, incidents) if *incidents > COMMON => {
@@ -252,7 +255,7 @@ mod tests {
         let first_seen = Timestamp::parse("2026-11-20T05:00:00Z").unwrap();
         let check = |persistence, incidents, days, expected: &str| {
             let reputation = Reputation::default();
-            assert_eq!(history(&History { persistence, incidents, days, first_seen, reputation }), expected);
+            assert_eq!(history(&History { persistence, incidents, days, assets: 1, first_seen, reputation }), expected);
         };
         check(Persistence::Isolated, 1, 1, "isolated: in no other incident");
         check(Persistence::Isolated, 2, 1, "isolated: in 2 incidents, all on one day");

@@ -87,6 +87,38 @@ async fn a_merge_loses_nobody_and_the_older_one_lives_on() {
 }
 
 #[tokio::test]
+async fn a_long_chain_of_merges_is_followed_and_made_short() {
+    let rows = MemoryRows::default();
+    // The youngest first: each one that comes is older, and what was there is merged into it.
+    let key = |number: usize| format!("url#https://evil.example/{number}");
+    for number in 0..200_usize {
+        let at = now().plus_hours(-i64::try_from(number).unwrap());
+        let pair = [key(number), key(number + 1)];
+        for of in [2 * number, 2 * number + 1] {
+            join(&rows, &member(of), &names(&[&pair[0]]), &[], at).await.unwrap();
+        }
+        if number > 0 {
+            join(&rows, &member(1_000 + number), &names(&[&key(number - 1), &pair[0]]), &[], at).await.unwrap();
+        }
+    }
+    let id = of(&rows, &member(0).incident_id).await.unwrap().unwrap();
+    assert_eq!(members(&rows, &id).await.unwrap().len(), 599);
+    assert_eq!(joined(&rows, 9_999, &[&key(0)]).await.unwrap().members, 600);
+}
+
+#[tokio::test]
+async fn what_is_in_many_incidents_names_a_campaign_only_while_its_wave_goes_on() {
+    let rows = MemoryRows::default();
+    let common = [(URL.to_owned(), 0)];
+    let at = |days: i64| Member::new(IncidentId::of("t", "s", &days.to_string()), now().plus_hours(24 * days));
+    assert_eq!(join(&rows, &at(0), &common, &[], now()).await.unwrap(), None);
+    assert_eq!(join(&rows, &at(13), &common, &[], now()).await.unwrap().unwrap().members, 2);
+    assert_eq!(join(&rows, &at(15), &common, &[], now()).await.unwrap(), None);
+    // What is rare does not age.
+    assert_eq!(join(&rows, &at(300), &names(&[URL]), &[], now()).await.unwrap().unwrap().members, 3);
+}
+
+#[tokio::test]
 async fn a_hundred_at_once_are_one_campaign_of_a_hundred() {
     let rows = MemoryRows::default();
     let all: Vec<Member> = (0..100).map(member).collect();

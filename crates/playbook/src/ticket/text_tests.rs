@@ -68,6 +68,7 @@ fn the_whole_story_is_told() {
         persistence: Persistence::Persistent,
         incidents: 3,
         days: 1,
+        assets: 0,
         first_seen: assessment.assessed_at,
         reputation: crate::sighting::Reputation::default(),
     });

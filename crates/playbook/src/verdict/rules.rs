@@ -106,7 +106,8 @@ pub(super) fn decide(
             Judgement::Suspicious if answers.edition == Edition::First => false,
             said => is_bad(said) != is_bad(decision.verdict),
         };
-        return if opinions.iter().any(|o| is_newer_grade_a(o, decision.at) && speaks_against(o)) {
+        let is_newer = |o: &Weighed| is_newer_grade_a(o, decision.at, answers.edition);
+        return if opinions.iter().any(|o| is_newer(o) && speaks_against(o)) {
             (2, Judgement::Suspicious, 50)
         } else {
             (1, decision.verdict, 100)
@@ -163,12 +164,16 @@ fn most_reliable(opinions: &[Weighed], answers: Answers) -> (u8, Judgement, u32)
 fn is_precedent(facts: &Facts, opinions: &[Weighed]) -> bool {
     facts.precedent.is_some_and(|precedent| {
         precedent.false_positives >= Precedent::FROM
-            && !opinions.iter().any(|o| o.verdict == Judgement::Malicious && is_newer_grade_a(o, precedent.last_at))
+            && !opinions
+                .iter()
+                .any(|o| o.verdict == Judgement::Malicious && is_newer_grade_a(o, precedent.last_at, Edition::Second))
     })
 }
 
-fn is_newer_grade_a(opinion: &Weighed, than: Timestamp) -> bool {
-    opinion.grade == Grade::A && opinion.weight_hundredths > 0 && opinion.seen > than
+/// Whether a grade-A source has seen it since, by its own word. The first edition took the time of the answer for it.
+fn is_newer_grade_a(opinion: &Weighed, than: Timestamp, edition: Edition) -> bool {
+    let is_dated = opinion.dated || edition == Edition::First;
+    opinion.grade == Grade::A && opinion.weight_hundredths > 0 && opinion.seen > than && is_dated
 }
 
 fn percent(hundredths: u32) -> u32 {

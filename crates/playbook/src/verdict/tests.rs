@@ -345,6 +345,58 @@ fn a_replay_names_the_term_that_differs() {
 }
 
 #[test]
+fn a_source_that_only_goes_on_listing_it_has_seen_nothing_new() {
+    let listed = |last_seen| Opinion {
+        verdict: Judgement::Malicious,
+        score: 100,
+        grade: Some(Grade::A),
+        own: false,
+        upstreams: vec![],
+        tags: vec![],
+        evidence: None,
+        permalink: None,
+        last_seen,
+    };
+    let reached = |last_seen, facts: Facts| {
+        let outcomes =
+            vec![answer("u", "u", Status::Found, Some(listed(last_seen))), answer("t", "t", Status::NotFound, None)];
+        let verdict = reach(&Facts { outcomes, ..facts });
+        (verdict.rule, verdict.verdict)
+    };
+    let seen = Some(now().plus_hours(-1));
+    let twice = Precedent { false_positives: 2, last_at: now().plus_hours(-48) };
+    let precedent = || Facts { precedent: Some(twice), ..bare(ObservableType::Url) };
+    assert_eq!(reached(None, precedent()), (2, Judgement::Suspicious));
+    assert_eq!(reached(seen, precedent()), (3, Judgement::Malicious));
+    let decision = PersonDecision {
+        verdict: Judgement::Benign,
+        by: "ana@soc.example".to_owned(),
+        at: now().plus_hours(-48),
+        expires_at: now().plus_hours(480),
+    };
+    let decided = || Facts { decision: Some(decision.clone()), ..bare(ObservableType::Url) };
+    assert_eq!(reached(None, decided()), (1, Judgement::Benign));
+    assert_eq!(reached(seen, decided()), (2, Judgement::Suspicious));
+}
+
+#[test]
+fn one_more_voice_against_it_never_makes_it_better() {
+    let against = (any_facts(), any_outcome(), any_opinion());
+    holds("one more voice against it never makes it better", &against, |(facts, outcome, opinion)| {
+        let facts = Facts { merge: Merge::Families, decision: None, ..facts };
+        let said = Opinion { verdict: Judgement::Malicious, own: false, ..opinion };
+        let outcome = Outcome { outcome: Status::Found, opinion: Some(said), context: false, ..outcome };
+        let mut more = facts.clone();
+        more.outcomes.push(outcome);
+        let (before, after) = (reach(&facts), reach(&more));
+        // Beside a trusted benign it becomes a contradiction, and silence may turn into weak evidence.
+        let is_worse = after.verdict >= before.verdict || after.rule == 2 || before.rule == 5;
+        prop_assert!(is_worse, "{before:?}\n{after:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn what_is_withheld_has_no_opinion_and_no_coverage() {
     let verdict = reach(&Facts { withheld: Some(Withheld::Own), ..bare(ObservableType::DomainName) });
     assert_eq!((verdict.verdict, verdict.reason), (Judgement::Unknown, Some(Reason::NoOpinion)));

@@ -33,6 +33,7 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
             continue;
         }
         let seen = opinion.last_seen.unwrap_or(outcome.fetched_at);
+        let dated = edition > Edition::First && opinion.last_seen.is_some();
         let family = if opinion.own { SELF } else { outcome.family.as_str() };
         let grade = facts.grade(outcome, opinion);
         let weight_hundredths = if family == SELF { 0 } else { weight::hundredths(grade, kind, seen, now) };
@@ -44,6 +45,7 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
             seen,
             weight_hundredths,
             counts: false,
+            dated,
         };
         seen_by.push((weighed, &opinion.upstreams));
     }
@@ -59,27 +61,44 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
     });
     let mut spoken: BTreeMap<Judgement, Spoken<'_>> = BTreeMap::new();
     let mut counts = vec![false; seen_by.len()];
+    let weight = |at: usize| seen_by.get(at).map_or(0, |(weighed, _)| weighed.weight_hundredths);
     for (at, (weighed, upstreams)) in seen_by.iter().enumerate() {
         let spoken = spoken.entry(weighed.verdict).or_default();
         let repeats = !upstreams.is_empty() && upstreams.iter().all(|family| spoken.of.contains(family.as_str()));
-        // The first edition took a family as heard that another source had only repeated.
-        let is_heard = edition == Edition::First && spoken.of.contains(weighed.family.as_str());
-        if repeats || is_heard {
+        // The first edition took a family as heard that another source had only repeated, and never asked who is heavier.
+        let is_heard = edition == Edition::First
+            && (repeats
+                || spoken.of.contains(weighed.family.as_str())
+                || spoken.by.contains_key(weighed.family.as_str()));
+        // A family counts once, at its highest: whoever says the same with more weight takes the place of the others.
+        let mut places: BTreeSet<usize> = spoken.by.get(weighed.family.as_str()).copied().into_iter().collect();
+        if repeats {
+            places.extend(upstreams.iter().filter_map(|family| spoken.by.get(family.as_str()).copied()));
+        }
+        let taken: u32 = places.iter().map(|place| weight(*place)).sum();
+        if is_heard || ((repeats || !places.is_empty()) && taken >= weighed.weight_hundredths) {
             continue;
         }
-        if let Some(before) = spoken.by.get(weighed.family.as_str()).copied() {
-            let is_heavier =
-                seen_by.get(before).is_some_and(|(other, _)| other.weight_hundredths < weighed.weight_hundredths);
-            if edition == Edition::First || !is_heavier {
-                continue;
-            }
-            // A family counts once, at its highest.
-            counts[before] = false;
+        if repeats && upstreams.iter().any(|family| !spoken.by.contains_key(family.as_str())) {
+            // One of them was heard through an aggregator that says more than this one.
+            continue;
         }
-        counts[at] = true;
+        for place in places {
+            if let Some(before) = counts.get_mut(place) {
+                *before = false;
+            }
+        }
+        if let Some(own) = counts.get_mut(at) {
+            *own = true;
+        }
         spoken.by.insert(&weighed.family, at);
         spoken.of.insert(&weighed.family);
-        spoken.of.extend(upstreams.iter().map(String::as_str));
+        for family in *upstreams {
+            spoken.of.insert(family);
+            if repeats {
+                spoken.by.insert(family, at);
+            }
+        }
     }
     let mut opinions: Vec<Weighed> =
         seen_by.into_iter().zip(counts).map(|((weighed, _), counts)| Weighed { counts, ..weighed }).collect();

@@ -56,7 +56,7 @@ pub fn arithmetic(verdict: &Verdict, now: Timestamp) -> Vec<String> {
 
 /// One opinion, such as `urlhaus says malicious: A 100 × 0.99 after 1 hour = 98.59`.
 fn weighed(opinion: &Weighed, now: Timestamp) -> String {
-    let Weighed { provider, family, verdict, grade, seen, weight_hundredths, counts } = opinion;
+    let Weighed { provider, family, verdict, grade, seen, weight_hundredths, counts, .. } = opinion;
     let whole = grade.weight() * 100;
     // In thousandths, because a weight of 99.96 is not a freshness of 1.
     let fresh = if family == SELF || whole == 0 { 0 } else { weight_hundredths * 1_000 / whole };
@@ -136,6 +136,7 @@ mod tests {
                 seen: now.plus_hours(-hours),
                 weight_hundredths,
                 counts,
+                dated: true,
             };
             assert_eq!(weighed(&opinion, now), expected);
         };

@@ -139,8 +139,12 @@ async fn what_a_person_has_decided_is_not_opened_again_by_weaker_evidence() {
     let mut weaker = limited();
     weaker.grade = Some(playbook::outcome::Grade::B);
     check(weaker, false).await;
+    // A source that only goes on listing it has seen nothing new.
+    check(limited(), false).await;
     // A newer word of grade A contradicts the person: somebody must look.
-    check(limited(), true).await;
+    let mut newer = limited();
+    newer.mapping = newer.mapping.replacen('{', "{\"last_seen\": \"2999-01-01\", ", 1);
+    check(newer, true).await;
 }
 
 #[tokio::test(start_paused = true)]
