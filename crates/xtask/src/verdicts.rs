@@ -358,13 +358,15 @@ intelligence platforms\", 2019). A *family* is an independent upstream; its opin
 aggregator counts only for what has not counted already. What we have written somewhere ourselves weighs 0. Sources of context
 never weigh. The first rule that holds decides:
 
-1. A person's decision, for 90 days, unless a grade-A source has seen it since and says otherwise: then rule 2.
+1. A person's decision, for 90 days, unless a grade-A source has seen it since, by its own `last_seen`, and says otherwise:
+   then rule 2.
 2. **Contradiction**, `suspicious`: malicious 50 or more, and a benign of 50 or more from grade A or B. Also what would be
    malicious, but people have called it a false positive twice and no grade-A source has seen it since. Always a person.
 3. **malicious**: one grade-A family of 70 or more, or two families of 35 or more each, together 100 or more.
 4. **suspicious**: malicious weight and half the suspicious weight make 35 or more.
 5. **benign**: a grade A or B source of 35 or more says so, nobody says malicious or suspicious, every required family has
-   answered, no source has failed, and none was left out that could have been asked.
+   answered, no source has failed, and none was left out that could have been asked. A source that is off for everybody
+   (switched off, without a key, terms not accepted) was never to be asked; what has to answer is said by `required:`.
 6. **unknown**, with the first reason that holds: `degraded` (a required family failed), `low_coverage` (one was not asked),
    `weak_evidence`, `expired`, `no_opinion`, `not_found`.
 
