@@ -127,9 +127,9 @@ fn assess(bundle: &Bundle, evidence: &Evidence) -> (Assessment, usize) {
     };
     let mut judged: Vec<(Sighted, Receipt)> = evidence.iter().map(judge).collect();
     Case::worst_first(&mut judged);
-    let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
-    let lines = Receipt::to_lines(&receipts).unwrap();
-    let neighbours = infrastructure::links(receipts.iter().filter(|r| r.verdict.is_bad()).map(|r| &r.facts));
+    let receipts = || judged.iter().map(|(_, receipt)| receipt);
+    let lines = Receipt::to_lines(receipts()).unwrap();
+    let neighbours = infrastructure::links(receipts().filter(|r| r.verdict.is_bad()).map(|r| &r.facts));
     let case = Case {
         incident_id: id,
         run: 1,

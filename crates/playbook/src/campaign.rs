@@ -69,19 +69,14 @@ struct SharedKey {
 
 /// The first incident with a bad observable (`first-bad/1`): `observable#<key>` / `first-bad`. The next one finds it there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FirstBad {
-    /// `first-bad/1`.
-    pub schema: String,
-    /// The incident.
-    pub incident_id: IncidentId,
-    /// When it came in.
-    pub received_at: Timestamp,
+struct FirstBad {
+    schema: String,
+    incident_id: IncidentId,
+    received_at: Timestamp,
 }
 
 impl FirstBad {
-    /// Where the row lies.
-    #[must_use]
-    pub fn key(observable_key: &str) -> Key {
+    fn key(observable_key: &str) -> Key {
         Key::new(format!("observable#{observable_key}"), "first-bad")
     }
 
@@ -166,7 +161,8 @@ impl Belongs {
 /// Finds the campaign of an incident, or begins it, or merges those that it ties together.
 ///
 /// `names` are the keys of its bad observables, each of which is enough by itself, with how much it ties together: 0 for what is
-/// in too many incidents. `ties` are incidents that share [`TIE_FROM`] or more of what is bad with it. Safe to run again, and to run for many incidents at once.
+/// in too many incidents. `ties` are incidents that share [`TIE_FROM`] or more of what is bad with it. Safe to run again, and
+/// to run for many incidents at once.
 pub async fn join(
     rows: &impl Rows,
     own: &Member,
@@ -174,34 +170,34 @@ pub async fn join(
     ties: &[Tie],
     now: Timestamp,
 ) -> Result<Option<Campaign>, Fault> {
-    let mut found: BTreeSet<CampaignId> = BTreeSet::new();
     let mut members: BTreeMap<IncidentId, Member> = BTreeMap::new();
     let mut shared: BTreeMap<String, (u32, bool)> = BTreeMap::new();
     for (key, weight) in names {
         let first = FirstBad::claim(rows, key, own).await?;
         let is_over = *weight == 0 && first.received_at.plus_hours(WAVE_HOURS) < own.received_at;
         if first.incident_id != own.incident_id && !is_over {
-            found.insert(CampaignId::of(key));
             members.insert(first.incident_id.clone(), first);
             shared.insert(key.clone(), (*weight, true));
         }
     }
     for tie in ties {
-        let Some((rarest, _)) = tie.shared.first() else { continue };
-        found.insert(CampaignId::of(rarest));
         members.insert(tie.other.incident_id.clone(), tie.other.clone());
         for (key, weight) in &tie.shared {
             shared.entry(key.clone()).or_insert((*weight, false));
         }
     }
-    if let Some(own_campaign) = of(rows, &own.incident_id).await? {
-        found.insert(own_campaign);
-    }
-    let Some(first) = found.first().cloned() else { return Ok(None) };
+    let begins = match shared.first_key_value() {
+        Some((key, _)) => CampaignId::of(key),
+        None => match of(rows, &own.incident_id).await? {
+            Some(known) => known,
+            None => return Ok(None),
+        },
+    };
     members.insert(own.incident_id.clone(), own.clone());
-    // An incident says once where it belongs; whoever finds another campaign there has to unite them.
+    // An incident says once where it belongs; whoever finds several campaigns there has to unite them.
+    let mut found = BTreeSet::new();
     for member in members.values() {
-        found.insert(Belongs::claim(rows, &member.incident_id, &first).await?);
+        found.insert(Belongs::claim(rows, &member.incident_id, &begins).await?);
     }
     let id = united(rows, &found, now).await?;
     let (mut known, mut keys) = everything(rows, &id).await?;
@@ -228,7 +224,7 @@ async fn put(rows: &impl Rows, key: Key, document: &impl Serialize) -> Result<()
 }
 
 /// The campaign that an incident was first put into; that one may have been merged into another.
-pub async fn of(rows: &impl Rows, id: &IncidentId) -> Result<Option<CampaignId>, Fault> {
+async fn of(rows: &impl Rows, id: &IncidentId) -> Result<Option<CampaignId>, Fault> {
     let belongs: Option<Belongs> = rows.get(&belongs_key(id)).await?.as_ref().map(Row::read).transpose()?;
     Ok(belongs.map(|belongs| belongs.campaign_id))
 }
@@ -305,14 +301,7 @@ async fn merge(rows: &impl Rows, younger: &CampaignId, older: &CampaignId, now: 
 }
 
 impl Campaign {
-    /// Reads a campaign with everything that was merged into it, from wherever it was merged into; `None` where it has no
-    /// members.
-    pub async fn load(rows: &impl Rows, id: &CampaignId) -> Result<Option<Self>, Fault> {
-        let Some(id) = survivor(rows, id).await? else { return Ok(None) };
-        let (members, keys) = everything(rows, &id).await?;
-        Ok(Self::of(id, &members, keys))
-    }
-
+    /// `None` where it has no members.
     fn of(campaign_id: CampaignId, members: &BTreeMap<IncidentId, Member>, keys: Vec<SharedKey>) -> Option<Self> {
         let seen = || members.values().map(|member| member.received_at);
         let (first_seen, last_seen) = (seen().min()?, seen().max()?);
@@ -327,25 +316,6 @@ impl Campaign {
         let named_by = rarest.into_iter().take(NAMED_BY_MAX).map(|(key, _)| key).collect();
         Some(Self { campaign_id, named_by, members: members.len(), first_seen, last_seen })
     }
-}
-
-/// All incidents of a campaign, with those of everything that was merged into it, by id.
-pub async fn members(rows: &impl Rows, id: &CampaignId) -> Result<Vec<Member>, Fault> {
-    let Some(id) = survivor(rows, id).await? else { return Ok(vec![]) };
-    Ok(everything(rows, &id).await?.0.into_values().collect())
-}
-
-/// The campaign that this one was merged into at last, or itself; `None` where there is none.
-async fn survivor(rows: &impl Rows, id: &CampaignId) -> Result<Option<CampaignId>, Fault> {
-    let mut way: BTreeSet<CampaignId> = BTreeSet::new();
-    let mut at = id.clone();
-    while let Some(row) = rows.get(&meta_key(&at)).await? {
-        match row.read::<Meta>()?.merged_into {
-            Some(into) if way.insert(at.clone()) => at = into,
-            _ => return Ok(Some(at)),
-        }
-    }
-    Ok(None)
 }
 
 /// Members and keys of a campaign and of everything below it, each partition once.

@@ -166,7 +166,8 @@ pub fn facts(
     under(bundle, &basis.source, facts)
 }
 
-/// The same facts of an incident of this source under another configuration: what is required, how far each source is trusted, and how they are merged.
+/// The same facts of an incident of this source under another configuration: what is required, how far each source is trusted,
+/// and how they are merged.
 #[must_use]
 pub fn under(bundle: &Bundle, source: &str, facts: Facts) -> Facts {
     let kind = facts.observable.kind();

@@ -122,11 +122,6 @@ impl Grade {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
 /// What one provider says of one observable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opinion {
@@ -138,7 +133,7 @@ pub struct Opinion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grade: Option<Grade>,
     /// Whether the source only repeats what we have written there ourselves: then it counts for nothing.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::canonical::is_false")]
     pub own: bool,
     /// For aggregators: the families whose data this opinion repeats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -165,7 +160,7 @@ pub struct Outcome {
     /// The independent upstream whose data the provider repeats; `self` for our own marker.
     pub family: String,
     /// Whether the provider only gives context: then it never weighs, and neither its answer nor its silence counts.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::canonical::is_false")]
     pub context: bool,
     /// What became of the lookup.
     pub outcome: Status,

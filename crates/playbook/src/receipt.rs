@@ -65,7 +65,7 @@ impl Receipt {
     }
 
     /// One receipt a line.
-    pub fn to_lines(receipts: &[Self]) -> Result<Vec<u8>, Fault> {
+    pub fn to_lines<'a>(receipts: impl IntoIterator<Item = &'a Self>) -> Result<Vec<u8>, Fault> {
         let mut lines = vec![];
         for receipt in receipts {
             lines.extend(crate::canonical::to_json(receipt)?);

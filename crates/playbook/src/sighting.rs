@@ -166,6 +166,26 @@ impl Elsewhere {
     /// Looks an observable up for an incident, whose own earlier sighting does not count. From an index: what others have
     /// written in the last moment may be missing.
     pub async fn find(rows: &impl Rows, observable: String, own: &IncidentId) -> Result<Self, Fault> {
+        Self::among(rows, observable, |sighting| sighting.incident_id != *own).await
+    }
+
+    /// Looks an infrastructure link up. Of the pieces of a file's digest only those incidents count whose file is alike.
+    pub async fn follow(rows: &impl Rows, link: &Link, own: &IncidentId) -> Result<Self, Fault> {
+        let is_alike = |sighting: &Sighting| match (&link.digest, &sighting.digest) {
+            (None, _) => true,
+            (Some(ours), Some(other)) => infrastructure::are_alike(ours, other),
+            (Some(_), None) => false,
+        };
+        let is_other = |sighting: &Sighting| sighting.incident_id != *own && is_alike(sighting);
+        let found = Self::among(rows, link.key.clone(), is_other).await?;
+        Ok(Self { percent: link.sort.percent(), of: link.of.clone(), digest: link.digest.clone(), ..found })
+    }
+
+    async fn among(
+        rows: &impl Rows,
+        observable: String,
+        is_counted: impl Fn(&Sighting) -> bool,
+    ) -> Result<Self, Fault> {
         let mut found = Self {
             observable,
             incidents: BTreeMap::new(),
@@ -178,7 +198,7 @@ impl Elsewhere {
         // One more than may be others: one of them can be our own.
         for row in rows.by_observable(&found.observable, COMMON + 2).await? {
             let sighting: Sighting = row.read()?;
-            if sighting.incident_id != *own && found.incidents.len() <= COMMON {
+            if is_counted(&sighting) && found.incidents.len() <= COMMON {
                 found.reputation.add(&sighting.verdict, sighting.seen_at);
                 found.assets.extend(sighting.assets);
                 found.incidents.insert(sighting.incident_id, sighting.seen_at);
@@ -187,21 +207,10 @@ impl Elsewhere {
         Ok(found)
     }
 
-    /// Looks an infrastructure link up. Of the pieces of a file's digest only those incidents count whose file is alike.
-    pub async fn follow(rows: &impl Rows, link: &Link, own: &IncidentId) -> Result<Self, Fault> {
-        let mut found = Self::find(rows, link.key.clone(), own).await?;
-        if let Some(digest) = &link.digest {
-            let mut alike = BTreeMap::new();
-            for row in rows.by_observable(&link.key, COMMON + 2).await? {
-                let sighting: Sighting = row.read()?;
-                let is_alike = sighting.digest.as_deref().is_some_and(|other| infrastructure::are_alike(digest, other));
-                if is_alike && sighting.incident_id != *own {
-                    alike.insert(sighting.incident_id, sighting.seen_at);
-                }
-            }
-            found.incidents = alike;
-        }
-        Ok(Self { percent: link.sort.percent(), of: link.of.clone(), digest: link.digest.clone(), ..found })
+    /// How much it ties together that are in `all` incidents, in hundredths; of a link only a part.
+    #[must_use]
+    pub fn weight(&self, all: u64) -> u32 {
+        scarcity(all.max(POPULATION_MIN), self.frequency()) * self.percent / 100
     }
 
     /// Incidents with the observable, this one included; [`COMMON`] + 1 stands for more.
@@ -256,21 +265,20 @@ pub fn scarcity(all: u64, with_it: usize) -> u32 {
 }
 
 /// A record of fewer incidents counts as one of so many: what two of three share is as rare as it will turn out to be.
-pub const POPULATION_MIN: u64 = 1_000;
+const POPULATION_MIN: u64 = 1_000;
 
 /// Every incident that shares an observable or stands on the same infrastructure, strongest first, then newest. What is
 /// common ties nothing; a link counts only where no observable is shared that stands on it.
 #[must_use]
 pub fn related(elsewhere: &[Elsewhere], all: u64) -> Vec<Related> {
-    let all = all.max(POPULATION_MIN);
     let mut rarest: Vec<&Elsewhere> = elsewhere.iter().filter(|e| !e.is_common()).collect();
     rarest.sort_by_key(|e| (!e.of.is_empty(), e.frequency(), &e.observable));
-    let shares =
-        |id: &IncidentId, key: &String| elsewhere.iter().any(|e| e.observable == *key && e.incidents.contains_key(id));
+    let by_key: BTreeMap<&String, &Elsewhere> = elsewhere.iter().map(|e| (&e.observable, e)).collect();
+    let shares = |id: &IncidentId, key: &String| by_key.get(key).is_some_and(|e| e.incidents.contains_key(id));
     let mut related: BTreeMap<&IncidentId, Related> = BTreeMap::new();
     let mut alike: BTreeSet<(&IncidentId, &str)> = BTreeSet::new();
     for shared in rarest {
-        let weight = scarcity(all, shared.frequency()) * shared.percent / 100;
+        let weight = shared.weight(all);
         for (id, seen_at) in &shared.incidents {
             let is_counted = shared.digest.as_deref().is_some_and(|digest| !alike.insert((id, digest)));
             if is_counted || shared.of.iter().any(|key| shares(id, key)) {

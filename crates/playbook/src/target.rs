@@ -38,7 +38,7 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<ObservableType>,
     /// Whether every call that would change something is only noted, never sent.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::canonical::is_false")]
     pub dry_run: bool,
     /// The id of its secret; absent where no key is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,11 +59,6 @@ pub struct Target {
     /// The sets. Only for `waf_ip_set`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_sets: Option<IpSetArns>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 const fn five_seconds() -> u32 {

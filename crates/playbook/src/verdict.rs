@@ -241,13 +241,8 @@ pub struct Weighed {
     pub counts: bool,
     /// Whether the source itself says when it last saw it. Only such an opinion is newer than what people have decided: a
     /// source that only goes on listing it has seen nothing new.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "crate::canonical::is_false")]
     pub dated: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 /// The sums behind a verdict, in hundredths.

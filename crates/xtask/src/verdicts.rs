@@ -127,6 +127,7 @@ fn topics(project: &Project) -> Result<Vec<(String, Topic)>> {
 /// What was concluded of a situation.
 struct Concluded {
     verdict: Verdict,
+    route: &'static str,
     /// As situations spell their expectation.
     summary: String,
 }
@@ -158,7 +159,7 @@ impl Situation {
             route.as_str(),
             verdict.confidence,
         );
-        Ok(Concluded { verdict, summary })
+        Ok(Concluded { verdict, route: route.as_str(), summary })
     }
 
     fn facts(&self) -> Result<Facts> {
@@ -269,7 +270,7 @@ fn page(topics: &[(String, Topic)]) -> Result<String> {
         writeln!(page, "\n## {}\n\n[{file}](../{file})\n", topic.topic)?;
         page.push_str("| situation | what the sources said | verdict | arithmetic |\n| --- | --- | --- | --- |\n");
         for situation in &topic.situations {
-            let Concluded { verdict, .. } = situation.concluded()?;
+            let Concluded { verdict, route, .. } = situation.concluded()?;
             let said = if situation.said.is_empty() { vec!["nothing".to_owned()] } else { situation.said.clone() };
             let arithmetic = words::arithmetic(&verdict, now()?);
             writeln!(
@@ -279,7 +280,7 @@ fn page(topics: &[(String, Topic)]) -> Result<String> {
                 cell(&situation.why),
                 circumstances(situation),
                 said.iter().map(|line| format!("`{}`", cell(line))).collect::<Vec<_>>().join("<br>"),
-                conclusion(situation, &verdict)?,
+                conclusion(&verdict, route),
                 arithmetic.iter().map(|line| cell(line)).collect::<Vec<_>>().join("<br>"),
             )?;
         }
@@ -314,19 +315,17 @@ fn circumstances(situation: &Situation) -> String {
     [String::new()].into_iter().chain(special).collect::<Vec<_>>().join("<br>")
 }
 
-fn conclusion(situation: &Situation, verdict: &Verdict) -> Result<String> {
+fn conclusion(verdict: &Verdict, route: &str) -> String {
     let reason = verdict.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
     let degraded = if verdict.degraded { "<br>degraded" } else { "" };
-    let route = situation.concluded()?.summary.split("; ").find(|part| part.starts_with("route ")).map(str::to_owned);
-    Ok(format!(
-        "**{}**{reason}{degraded}<br>confidence {}, coverage {}/{}<br>rule {}, {}",
+    format!(
+        "**{}**{reason}{degraded}<br>confidence {}, coverage {}/{}<br>rule {}, route {route}",
         verdict.verdict.as_str(),
         verdict.confidence,
         verdict.coverage.answered,
         verdict.coverage.required,
         verdict.rule,
-        route.unwrap_or_default(),
-    ))
+    )
 }
 
 fn cell(text: &str) -> String {

@@ -9,7 +9,7 @@ use playbook::{
     campaign::{self, Campaign, Member, TIE_FROM, Tie},
     guard::Guard,
     incident::{Incident, Kind},
-    infrastructure::{self, Link},
+    infrastructure,
     outcome::Judgement,
     receipt::Receipt,
     rows::{Row, Rows},
@@ -43,13 +43,13 @@ pub async fn correlate(
     rows: &impl Rows,
     bundle: &Bundle,
     (incident, participants): (&Incident, &[String]),
-    receipts: &[Receipt],
+    receipts: &[&Receipt],
     now: Timestamp,
 ) -> Result<Correlation, Fault> {
     let hosts = bundle.hosts();
     let guard = Guard::new(&bundle.policy, &hosts);
     let is_ours_to_name = |receipt: &Receipt| guard.check(&receipt.facts.observable).is_none();
-    let seen: Vec<&Receipt> = receipts.iter().filter(|receipt| receipt.facts.withheld.is_none()).collect();
+    let seen: Vec<&Receipt> = receipts.iter().copied().filter(|receipt| receipt.facts.withheld.is_none()).collect();
     let bad: Vec<&Receipt> =
         seen.iter().copied().filter(|receipt| receipt.verdict.is_bad() && is_ours_to_name(receipt)).collect();
     let links = infrastructure::links(bad.iter().map(|receipt| &receipt.facts));
@@ -65,9 +65,18 @@ pub async fn correlate(
     // What is common gets no further rows: neither the index nor anybody's patience holds them.
     let telling = seen.iter().zip(&elsewhere).filter(|(_, elsewhere)| !elsewhere.is_common());
     let assets = assets(bundle, participants);
-    let mut sightings: Vec<Sighting> = telling.map(|(receipt, _)| sighting(incident, receipt, &assets)).collect();
+    let mut sightings: Vec<Sighting> = telling
+        .map(|(receipt, _)| Sighting {
+            assets: assets.clone(),
+            ..sighting(incident, receipt.facts.observable.key(), receipt.verdict.verdict)
+        })
+        .collect();
     let telling = links.iter().zip(&linked).filter(|(_, elsewhere)| !elsewhere.is_common());
-    sightings.extend(telling.map(|(link, _)| link_sighting(incident, link)));
+    // What stands on a link is bad.
+    sightings.extend(telling.map(|(link, _)| Sighting {
+        digest: link.digest.clone(),
+        ..sighting(incident, link.key.clone(), Judgement::Suspicious)
+    }));
     sighting::record(rows, own, &sightings, now).await?;
     // Counted after our own are written, so that this incident is one of them.
     let all = sighting::incidents(rows).await?;
@@ -76,25 +85,26 @@ pub async fn correlate(
         elsewhere.iter().map(|e| (e.observable.clone(), e.history(incident.received_at, &assets))).collect();
     let telling: Vec<Elsewhere> = elsewhere.into_iter().chain(linked).collect();
     let candidates = sighting::related(&telling, all);
-    let population = all.max(sighting::POPULATION_MIN);
+    // What somebody calls bad, and what that stands on, by name; of everything else two incidents may have something in common.
+    let bad_keys: BTreeSet<String> = bad.iter().map(|receipt| receipt.facts.observable.key()).collect();
+    let is_bad = |e: &&Elsewhere| !e.of.is_empty() || bad_keys.contains(&e.observable);
     let mut weights: BTreeMap<String, u32> = BTreeMap::new();
-    for shared in &telling {
+    for shared in telling.iter().filter(is_bad) {
         let weight = weights.entry(shared.name()).or_default();
-        *weight = (sighting::scarcity(population, shared.frequency()) * shared.percent / 100).max(*weight);
+        *weight = shared.weight(all).max(*weight);
     }
-    let weight = |key: &String| weights.get(key).copied().unwrap_or(0);
-    // What somebody calls bad, and what that stands on; of everything else two incidents may have something in common.
-    let is_bad: BTreeSet<String> = bad.iter().map(|receipt| receipt.facts.observable.key()).collect();
-    let is_bad: BTreeSet<String> =
-        is_bad.into_iter().chain(telling.iter().filter(|e| !e.of.is_empty()).map(Elsewhere::name)).collect();
     let names = names(&bad);
     let campaign = if incident.kind == Kind::Feed || names.len() > NAMES_MAX {
         // A list of what is bad is no part of any wave: it would tie together all that it lists.
         None
     } else {
-        let names: Vec<(String, u32)> = names.into_iter().map(|key| (key.clone(), weight(&key))).collect();
+        let weighed = |key: String| {
+            let weight = weights.get(&key).copied().unwrap_or(0);
+            (key, weight)
+        };
+        let names: Vec<(String, u32)> = names.into_iter().map(weighed).collect();
         let member = Member::new(own.clone(), incident.received_at);
-        campaign::join(rows, &member, &names, &ties(&candidates, &is_bad, weight), now).await?
+        campaign::join(rows, &member, &names, &ties(&candidates, &weights), now).await?
     };
     let related = without_own_storm(rows, incident, candidates).await?;
     Ok(Correlation { related, histories, campaign })
@@ -124,10 +134,10 @@ fn assets(bundle: &Bundle, participants: &[String]) -> Vec<String> {
 }
 
 /// Incidents that share so much of what is bad and rare that they belong together, though none of it names a campaign.
-fn ties(related: &[Related], is_bad: &BTreeSet<String>, weight: impl Fn(&String) -> u32) -> Vec<Tie> {
+fn ties(related: &[Related], weights: &BTreeMap<String, u32>) -> Vec<Tie> {
     let tie = |related: &Related| {
-        let shared = related.observables.iter().filter(|key| is_bad.contains(*key));
-        let shared: Vec<(String, u32)> = shared.map(|key| (key.clone(), weight(key))).collect();
+        let weighed = |key: &String| Some((key.clone(), *weights.get(key)?));
+        let shared: Vec<(String, u32)> = related.observables.iter().filter_map(weighed).collect();
         Tie { other: Member::new(related.incident_id.clone(), related.seen_at), shared }
     };
     let is_strong = |tie: &Tie| {
@@ -138,31 +148,16 @@ fn ties(related: &[Related], is_bad: &BTreeSet<String>, weight: impl Fn(&String)
     related.iter().take(LOOKED_AT_MAX).map(tie).filter(is_strong).collect()
 }
 
-fn sighting(incident: &Incident, receipt: &Receipt, assets: &[String]) -> Sighting {
+fn sighting(incident: &Incident, observable: String, verdict: Judgement) -> Sighting {
     Sighting {
         schema: Sighting::SCHEMA.to_owned(),
-        observable: receipt.facts.observable.key(),
+        observable,
         digest: None,
         seen_at: incident.received_at,
         incident_id: incident.incident_id.clone(),
         kind: incident.kind,
         source: incident.source.clone(),
-        verdict: receipt.verdict.verdict.as_str().to_owned(),
-        assets: assets.to_vec(),
-    }
-}
-
-/// What stands on a link is bad.
-fn link_sighting(incident: &Incident, link: &Link) -> Sighting {
-    Sighting {
-        schema: Sighting::SCHEMA.to_owned(),
-        observable: link.key.clone(),
-        digest: link.digest.clone(),
-        seen_at: incident.received_at,
-        incident_id: incident.incident_id.clone(),
-        kind: incident.kind,
-        source: incident.source.clone(),
-        verdict: Judgement::Suspicious.as_str().to_owned(),
+        verdict: verdict.as_str().to_owned(),
         assets: vec![],
     }
 }

@@ -71,7 +71,7 @@ pub async fn run(
     let basis = Basis::of(&incident, &extraction, pinned);
     let mut judged = judge(rows, &bundle, (&incident, input.run, &basis), &extraction, &mut outcomes, now).await?;
     Case::worst_first(&mut judged);
-    let receipts: Vec<Receipt> = judged.iter().map(|(_, receipt)| receipt.clone()).collect();
+    let receipts: Vec<&Receipt> = judged.iter().map(|(_, receipt)| receipt).collect();
     let correlation =
         correlate::correlate(rows, &bundle, (&incident, &extraction.participants), &receipts, now).await?;
     let stored = store_receipts(evidence, &incident.incident_id, input.run, &receipts).await?;
@@ -150,9 +150,9 @@ async fn store_receipts(
     evidence: &impl Evidence,
     id: &IncidentId,
     run: u32,
-    receipts: &[Receipt],
+    receipts: &[&Receipt],
 ) -> Result<EvidenceRef, Fault> {
-    let lines = Receipt::to_lines(receipts)?;
+    let lines = Receipt::to_lines(receipts.iter().copied())?;
     let key = format!("receipts/{id}/r{run}/{}.json", playbook::canonical::sha256_hex(&lines));
     evidence.store(&key, "application/x-ndjson", &lines).await
 }

@@ -29,7 +29,7 @@ pub(super) struct Object {
     pub(super) created: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) modified: Option<Timestamp>,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "crate::canonical::is_false")]
     pub(super) revoked: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) confidence: Option<u32>,
@@ -41,11 +41,6 @@ pub(super) struct Object {
     pub(super) object_marking_refs: Vec<String>,
     #[serde(flatten)]
     pub(super) details: Details,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// Where else something is to be found.

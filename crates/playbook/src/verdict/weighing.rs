@@ -59,6 +59,19 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
             .then(a.verdict.cmp(&b.verdict))
             .then_with(|| (&a.family, a.seen, a_up).cmp(&(&b.family, b.seen, b_up)))
     });
+    let counts = counting(&seen_by, edition);
+    let mut opinions: Vec<Weighed> =
+        seen_by.into_iter().zip(counts).map(|((weighed, _), counts)| Weighed { counts, ..weighed }).collect();
+    opinions.sort_by(|a, b| {
+        let rest = |o: &Weighed| (o.weight_hundredths, o.grade, o.seen, o.counts);
+        let named = a.provider.cmp(&b.provider).then(a.verdict.cmp(&b.verdict)).then_with(|| a.family.cmp(&b.family));
+        named.then_with(|| rest(a).cmp(&rest(b)))
+    });
+    opinions
+}
+
+/// Which of the opinions count, in the order of [`weigh`]: each family once, and an aggregator for what has not counted already.
+fn counting(seen_by: &[(Weighed, &[String])], edition: Edition) -> Vec<bool> {
     let mut spoken: BTreeMap<Judgement, Spoken<'_>> = BTreeMap::new();
     let mut counts = vec![false; seen_by.len()];
     let weight = |at: usize| seen_by.get(at).map_or(0, |(weighed, _)| weighed.weight_hundredths);
@@ -100,14 +113,7 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
             }
         }
     }
-    let mut opinions: Vec<Weighed> =
-        seen_by.into_iter().zip(counts).map(|((weighed, _), counts)| Weighed { counts, ..weighed }).collect();
-    opinions.sort_by(|a, b| {
-        let rest = |o: &Weighed| (o.weight_hundredths, o.grade, o.seen, o.counts);
-        let named = a.provider.cmp(&b.provider).then(a.verdict.cmp(&b.verdict)).then_with(|| a.family.cmp(&b.family));
-        named.then_with(|| rest(a).cmp(&rest(b)))
-    });
-    opinions
+    counts
 }
 
 pub(super) fn sum(opinions: &[Weighed], edition: Edition) -> Sums {
