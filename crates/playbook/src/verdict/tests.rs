@@ -6,8 +6,15 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use super::*;
 use crate::{
     IncidentId,
+    assessment::Basis,
+    bundle::Bundle,
+    case::Case,
+    incident::{EvidenceRef, Kind, Sighted},
+    manifest::Tlp,
     outcome::{Opinion, Status},
+    policy::{DocumentationRanges, Policy},
     receipt::Receipt,
+    severity::Severity,
 };
 
 /// Cases of each property.
@@ -255,6 +262,63 @@ fn acting_without_a_person_needs_what_two_families_say() {
             prop_assert!(!verdict.degraded && verdict.failed.is_empty() || facts.outcomes.iter().any(|o| o.context));
         }
         prop_assert_eq!(verdict.reason.is_none(), verdict.verdict != Judgement::Unknown && verdict.rule != 2);
+        Ok(())
+    });
+}
+
+/// The shipped policy with a list that blocks; what is ours is said by the caller.
+fn bundle(own: &str) -> Bundle {
+    let mut policy: Policy = crate::authored::read(include_str!("../../../../playbook/policy.yaml"), "p").unwrap();
+    policy.own.domains = vec![own.to_owned()];
+    policy.guard.documentation_ranges = DocumentationRanges::AsPublic;
+    let target = include_str!("../../../../playbook/targets/served-list.yaml");
+    Bundle::new(policy, vec![], vec![crate::authored::read(target, "t").unwrap()])
+}
+
+/// What is concluded of these facts, and how many entries a person could approve.
+fn concluded(facts: &Facts, bundle: &Bundle) -> (Verdict, bool, usize) {
+    let basis = Basis {
+        tenant: "default".to_owned(),
+        kind: Kind::Mail,
+        source: "mail".to_owned(),
+        severity: Severity::Low,
+        was_allowed: None,
+        incomplete: false,
+        pinned: None,
+        tlp: Tlp::default(),
+        received_at: None,
+    };
+    let sighted = Sighted { observable: facts.observable.clone(), places: vec![], withheld: None };
+    let case = Case {
+        incident_id: IncidentId::of("t", "s", "n"),
+        run: 1,
+        config_digest: String::new(),
+        basis,
+        subject: String::new(),
+        participants: vec![],
+        omissions: vec![],
+        judged: vec![(sighted, receipt(facts.clone()))],
+        histories: BTreeMap::new(),
+        related: vec![],
+        campaign: None,
+    };
+    let stored = EvidenceRef { key: String::new(), version_id: None, sha256: String::new(), size_bytes: 0 };
+    let mut assessment = case.conclude(bundle, stored, now()).unwrap();
+    let open = assessment.plan.open().count();
+    let assessed = assessment.observables.remove(0);
+    (assessed.conclusion, assessed.guarded.is_some(), open)
+}
+
+#[test]
+fn the_guard_changes_the_plan_and_never_the_verdict() {
+    let (free, guarding) = (bundle("other.example"), bundle("evil.example"));
+    let of_a_domain =
+        any_facts().prop_map(|facts| Facts { observable: observable(ObservableType::DomainName), ..facts });
+    holds("the guard never changes a verdict", &of_a_domain, |facts| {
+        let (free, guarded) = (concluded(&facts, &free), concluded(&facts, &guarding));
+        prop_assert_eq!(&free.0, &guarded.0);
+        prop_assert_eq!((free.1, guarded.1, guarded.2), (false, true, 0));
+        prop_assert_eq!(free.2 > 0, free.0.verdict == Judgement::Malicious || free.0.is_contradiction());
         Ok(())
     });
 }
