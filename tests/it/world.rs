@@ -273,6 +273,7 @@ impl World {
             machines: &self.machines,
             clock: &self.clock,
             entropy: &self.entropy,
+            egress: &self.providers,
             settings: &settings,
         };
         review::handle(&world, request).await

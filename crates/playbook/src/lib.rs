@@ -3,6 +3,7 @@
 //! Everything here is pure or goes through a port; no clock, environment, randomness or network.
 
 pub mod assessment;
+pub mod audit;
 pub mod authored;
 pub mod brief;
 pub mod bundle;

@@ -5,7 +5,7 @@ use playbook::{
     Fault, Timestamp,
     decision::Link,
     mail,
-    ports::{Clock, Entropy, Evidence, Machines, Outbox},
+    ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
     rows::{Commit, Condition, Key, Row, Rows, Write},
 };
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ pub fn use_up(link_digest: &str, session: &Session, mac: &str) -> Result<Write, 
 /// Mails a code to the approver, if the person names the approver's address. The answer is the same if not, so that
 /// neither a scanner nor a guess learns or uses up anything.
 pub async fn ask(
-    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     visit: &Visit,
     request: &Request<Vec<u8>>,
     now: Timestamp,
@@ -116,7 +116,7 @@ fn pause(sent: &[Timestamp], now: Timestamp) -> Option<i64> {
 
 /// Stores and mails a code. False when another request was faster.
 async fn send(
-    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     visit: &Visit,
     session: &Session,
     asked_from: &str,

@@ -8,7 +8,7 @@ use playbook::{
     brief::tick,
     decision::{Choice, Decision},
     incident::{Incident, Run},
-    ports::{Clock, Entropy, Evidence, Machines, Outbox},
+    ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
     rows::{Commit, Condition, Rows, Write},
     waking,
 };
@@ -27,7 +27,7 @@ const REASON_MAX_CHARS: usize = 2_000;
 
 /// Takes the decision that a person posted, or says what is missing.
 pub async fn decide(
-    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     visit: &Visit,
     request: &Request<Vec<u8>>,
     now: Timestamp,
@@ -77,7 +77,7 @@ pub async fn decide(
 }
 
 async fn take(
-    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     visit: &Visit,
     session: &Session,
     mac: &str,

@@ -15,7 +15,7 @@ use http::{Method, Request, Response, StatusCode};
 use playbook::{
     Fault,
     decision::LinkSecret,
-    ports::{Clock, Entropy, Evidence, Machines, Outbox},
+    ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
     rows::Rows,
 };
 use tracing::error;
@@ -34,7 +34,7 @@ pub struct Caller(pub String);
 
 /// What the page works with.
 #[derive(Debug)]
-pub struct World<'a, E, R, O, M, C, N> {
+pub struct World<'a, E, R, O, M, C, N, G> {
     /// Assessments.
     pub evidence: &'a E,
     /// The record.
@@ -47,6 +47,8 @@ pub struct World<'a, E, R, O, M, C, N> {
     pub clock: &'a C,
     /// Randomness for sessions and codes.
     pub entropy: &'a N,
+    /// The way to whoever says who somebody is.
+    pub egress: &'a G,
     /// What was read at start.
     pub settings: &'a Settings,
 }
@@ -80,7 +82,7 @@ impl<'a> Route<'a> {
 
 /// Answers a request. Total: a fault is a page that says that nothing was decided.
 pub async fn handle(
-    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     request: Request<Vec<u8>>,
 ) -> Response<Vec<u8>> {
     let mut response = answer(world, &request).await.unwrap_or_else(|fault| {
@@ -94,7 +96,7 @@ pub async fn handle(
 }
 
 async fn answer(
-    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     request: &Request<Vec<u8>>,
 ) -> Result<Response<Vec<u8>>, Fault> {
     let route = Route::of(request.method(), world.settings.below(request.uri().path()));

@@ -5,6 +5,7 @@
 //! Functions `SendTaskSuccess`, `StartExecution`, `DescribeExecution`; Secrets Manager `GetSecretValue`.
 
 use aws::{Error, Platform};
+use egress::Https;
 use review::{Caller, Settings, World};
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,7 +15,8 @@ async fn main() -> Result<(), Error> {
     let (evidence, rows, outbox) = (&platform.evidence()?, &platform.rows()?, &platform.outbox()?);
     let (machines, clock, entropy) = (&platform.machines()?, &platform.clock(), &platform.entropy());
     let settings = &Settings::new(&Platform::setting("PUBLIC_BASE_URL")?, platform.page_key().await?)?;
-    let world = World { evidence, rows, outbox, machines, clock, entropy, settings };
+    let egress = &Https::new()?;
+    let world = World { evidence, rows, outbox, machines, clock, entropy, egress, settings };
 
     aws::serve_http(async |mut request, invocation| {
         request.extensions_mut().insert(Caller(invocation.source_ip.unwrap_or_default()));

@@ -1,6 +1,6 @@
 //! A security team in memory, with an incident that waits for a decision, and browsers that visit its page.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use http::{HeaderMap, Method, Request, StatusCode};
 use playbook::{
@@ -10,7 +10,11 @@ use playbook::{
     decision::{Decision, Link, LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
     incident::{Incident, Run},
-    ports::{Evidence, Machines, Mail, Outbox, Secret, Started, Woken},
+    lookup::{self, Answer as Answered, CallError},
+    ports::{
+        Destination, DnsAnswer, DnsQuestion, Egress, Evidence, Machines, Mail, Nameserver, Outbox, Secret, Started,
+        Woken,
+    },
     rows::{Commit, Key, Row, Rows, Write},
 };
 use review::{Caller, Settings, World};
@@ -109,6 +113,16 @@ impl Outbox for Ports<'_> {
     }
 }
 
+impl Egress for Ports<'_> {
+    async fn call(&self, _: &Destination<'_>, _: &lookup::Request, _: Duration) -> Result<Answered, CallError> {
+        Err(CallError::Refused("nobody is called".to_owned()))
+    }
+
+    async fn resolve(&self, _: &Nameserver<'_>, _: &DnsQuestion, _: Duration) -> Result<DnsAnswer, CallError> {
+        Err(CallError::Refused("nobody is called".to_owned()))
+    }
+}
+
 impl Team {
     pub async fn waiting() -> Self {
         Self::asking(sample::assessment().unwrap(), Question::ApprovePlan).await
@@ -193,6 +207,7 @@ impl Team {
             machines: ports,
             clock: &self.clock,
             entropy: &self.entropy,
+            egress: ports,
             settings: &self.settings,
         };
         let (head, body) = review::handle(&world, request).await.into_parts();
