@@ -265,6 +265,8 @@ pub const fn decided_as(choice: Choice) -> &'static str {
         Choice::Rejected => "called a false positive",
         Choice::Acknowledged => "acknowledged and closed as unknown",
         Choice::LookAgain => "sent back to be looked at again",
+        Choice::Escalated => "handed to the next level",
+        Choice::Answered => "answered",
         Choice::TimedOut => "not decided in time",
     }
 }
@@ -279,6 +281,8 @@ pub const fn effect(choice: Choice) -> &'static str {
         }
         Choice::Acknowledged => "the incident is closed as unknown; nothing is enforced",
         Choice::LookAgain => "the sources are asked again in a new run; nothing is enforced",
+        Choice::Escalated => "the next level is asked now; until it decides, nothing is enforced",
+        Choice::Answered => "the playbook goes on with this answer",
         Choice::TimedOut => "nothing is enforced",
     }
 }
@@ -289,6 +293,8 @@ fn answers(question: Question) -> Vec<Answer> {
         Choice::Rejected => "False positive",
         Choice::Acknowledged => "Acknowledge",
         Choice::LookAgain => "Look again",
+        Choice::Escalated => "Escalate",
+        Choice::Answered => "Answer",
         Choice::TimedOut => "Nobody decided",
     };
     question.choices().iter().map(|c| Answer { value: c.as_str(), label: label(*c), effect: effect(*c) }).collect()

@@ -65,7 +65,8 @@ impl Case {
             .iter()
             .map(|(s, r)| (s.observable.clone(), r.verdict.clone(), is_phishing(&r.facts.outcomes)))
             .collect();
-        let plan = Plan::make(&verdicts, &bundle.policy, &targets, &guard, (&incident_id, &basis), now);
+        let of = (&incident_id, &basis, self.participants.as_slice());
+        let plan = Plan::make(&verdicts, &bundle.policy, &targets, &guard, of, now);
         let circumstances = Circumstances {
             source: basis.severity,
             critical: critical(bundle, &self.participants, judged.iter().map(|(sighted, _)| sighted)),

@@ -1,67 +1,28 @@
-//! A decision: the question, the people asked, the links, and the one row that says what was decided.
+//! A decision: the question, the people asked, the votes, and the one row that says what was decided.
 //!
 //! The row is the authority. Task tokens only wake; links only find the round.
 
-use data_encoding::BASE64URL_NOPAD;
+mod audience;
+mod authority;
+mod link;
+mod question;
+mod vote;
+
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+pub use audience::{Asking, Audience, audience, is_part_of_incident};
+pub use authority::{Authority, MAILBOX, OIDC};
+pub use link::{Link, LinkSecret};
+pub use question::{Asked, Asks, Choice, Offered, Question, Shows};
+pub use vote::{Outcome, Vote};
 
 use crate::{
     Fault, IncidentId, Timestamp, canonical,
-    policy::Policy,
     rows::{Condition, Key, Row, Rows, Write},
     severity::Severity,
 };
-
-/// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Question {
-    /// May the plan be enforced?
-    ApprovePlan,
-    /// Sources failed; what shall become of the incident?
-    NeedsData,
-}
-
-impl Question {
-    /// The answers that a person may choose from; none is chosen beforehand.
-    #[must_use]
-    pub const fn choices(self) -> &'static [Choice] {
-        match self {
-            Self::ApprovePlan => &[Choice::Approved, Choice::Rejected],
-            Self::NeedsData => &[Choice::Acknowledged, Choice::Rejected, Choice::LookAgain],
-        }
-    }
-}
-
-/// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Choice {
-    /// Enforce what is ticked.
-    Approved,
-    /// False positive: release everything, and never again.
-    Rejected,
-    /// Seen; close as unknown.
-    Acknowledged,
-    /// Ask the sources again.
-    LookAgain,
-    /// Nobody decided in time.
-    TimedOut,
-}
-
-impl Choice {
-    /// The word in documents.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Approved => "approved",
-            Self::Rejected => "rejected",
-            Self::Acknowledged => "acknowledged",
-            Self::LookAgain => "look_again",
-            Self::TimedOut => "timed_out",
-        }
-    }
-}
 
 /// A round of asking (`round/1`): `incident#<id>` / `round#<run>#<round>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,8 +57,23 @@ pub struct Round {
     /// Who was not asked although policy names them, because their mailbox is part of the incident.
     #[serde(default)]
     pub skipped: Vec<String>,
+    /// Who was not asked although policy names them, because they are away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<String>,
     /// Whether no level follows.
     pub last: bool,
+    /// What an author asks; absent where the playbook asks by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Asks>,
+    /// Whether people had to sign in when they were asked: it does not become less.
+    #[serde(default)]
+    pub sign_in: bool,
+    /// Entries that one person may approve alone.
+    #[serde(default = "alone_max")]
+    pub alone_max: usize,
+    /// How many votes were taken: raised with each, so that two at once do not overlook each other.
+    #[serde(default)]
+    pub votes: u32,
     /// Digest of what is shown: assessment and question.
     pub shown_digest: String,
     /// Digest of the plan.
@@ -111,6 +87,12 @@ pub struct Round {
     /// When `sweep` has to look: at `remind_at` first, then at the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
+}
+
+/// Entries that one person approves alone where policy says nothing else.
+#[must_use]
+pub const fn alone_max() -> usize {
+    50
 }
 
 /// Open rounds are found under this `due_kind`: to remind people at half time, and at their deadline.
@@ -158,7 +140,7 @@ pub struct Decision {
     pub last: bool,
     /// Who; empty for `timed_out`.
     pub by: String,
-    /// `mailbox`, `oidc`, `inherited` from an earlier run, or `nobody`.
+    /// `mailbox`, `oidc`, `inherited` from an earlier run, or `nobody`; of several votes the weakest.
     pub authenticated_by: String,
     /// When.
     pub at: Timestamp,
@@ -171,18 +153,63 @@ pub struct Decision {
     pub shown_digest: String,
     /// Digest of the plan that the person saw.
     pub plan_digest: String,
-    /// Keys of the indicators that the person approved.
+    /// Keys of the indicators that the person approved, or ticked with an answer.
     pub indicators: Vec<String>,
+    /// The answer to a manual question: what the machine reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// Hours that an approved indicator lives, by its key, where the person chose less than the plan has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lifetime_hours: BTreeMap<String, u32>,
+    /// For a false positive: remembered without end.
+    #[serde(default)]
+    pub never_again: bool,
+    /// Everybody whose vote stands behind it, in the order of time; empty in those of release 0.1.0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Voter>,
+}
+
+/// Somebody whose vote stands behind a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voter {
+    /// The approver's address.
+    pub who: String,
+    /// `mailbox` or `oidc`.
+    pub authenticated_by: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl Decision {
+    /// A decision of nobody, to be filled in.
+    #[must_use]
+    pub fn at(at: Timestamp) -> Self {
+        Self {
+            schema: Self::SCHEMA.to_owned(),
+            choice: Choice::TimedOut,
+            last: false,
+            by: String::new(),
+            authenticated_by: "nobody".to_owned(),
+            at,
+            from: String::new(),
+            reason: String::new(),
+            shown_digest: String::new(),
+            plan_digest: String::new(),
+            indicators: vec![],
+            answer: None,
+            lifetime_hours: BTreeMap::new(),
+            never_again: false,
+            votes: vec![],
+        }
+    }
+
     /// What was decided at last of these: where a playbook asks twice, silence takes back nothing that a person has decided.
     #[must_use]
     pub fn last_word(decisions: &[Self]) -> Option<&Self> {
-        let of_people = decisions.iter().filter(|decision| decision.choice != Choice::TimedOut);
+        let of_people = decisions.iter().filter(|decision| decision.choice.settles());
         // Of two of one moment the same, in whatever order they come.
         let latest = of_people.max_by_key(|decision| (decision.at, decision.choice.as_str(), &decision.indicators));
-        latest.or_else(|| decisions.last())
+        latest.or_else(|| decisions.iter().rfind(|decision| decision.choice != Choice::Answered))
     }
 
     /// The name of the row's schema.
@@ -224,189 +251,13 @@ impl Decision {
 }
 
 /// The digest of what a person is shown; the form carries it, and only the same may be decided.
-pub fn shown_digest(id: &IncidentId, run: u32, question: Question, assessment_sha256: &str) -> Result<String, Fault> {
-    canonical::digest(&serde_json::json!({
-        "incident_id": id, "run": run, "question": question, "assessment": assessment_sha256,
-    }))
-}
-
-/// The secret of a review link: 256 random bits, of which only the SHA-256 is stored.
-#[derive(Clone, PartialEq, Eq)]
-pub struct LinkSecret(String);
-
-impl LinkSecret {
-    /// Spells 32 random bytes as 43 characters.
-    #[must_use]
-    pub fn new(random: &[u8; 32]) -> Self {
-        Self(BASE64URL_NOPAD.encode(random))
+pub fn shown_digest(id: &IncidentId, run: u32, round: &Round, assessment_sha256: &str) -> Result<String, Fault> {
+    let mut shown = serde_json::json!({
+        "incident_id": id, "run": run, "question": round.question, "assessment": assessment_sha256,
+    });
+    // Only where an author asks: rounds that wait for a decision keep the digest that was shown.
+    if let Some(asks) = &round.asks {
+        shown["asks"] = serde_json::json!(asks);
     }
-
-    /// Reads the secret from a path; `None` unless it is exactly 43 base64url characters of 32 bytes.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
-        (bytes.len() == 32).then(|| Self(text.to_owned()))
-    }
-
-    /// The secret, for the one link in the one mail.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// What is stored and found by.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        canonical::sha256_hex(self.0.as_bytes())
-    }
-}
-
-impl std::fmt::Debug for LinkSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// A review link (`link/1`): `link#<sha256>` / `meta`. One per approver and round.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// `link/1`.
-    pub schema: String,
-    /// The incident.
-    pub incident_id: IncidentId,
-    /// Its run.
-    pub run: u32,
-    /// The round.
-    pub round: u32,
-    /// Whose link it is: one address.
-    pub approver: String,
-    /// When one-time codes were mailed for this link, oldest first; at most the last hour's.
-    #[serde(default)]
-    pub codes_sent: Vec<Timestamp>,
-    /// Raised with every code, so that two requests at once do not both send.
-    #[serde(default)]
-    pub revision: u64,
-    /// When DynamoDB may forget the row, in epoch seconds.
-    pub ttl: i64,
-}
-
-impl Link {
-    /// The name of the row's schema.
-    pub const SCHEMA: &str = "link/1";
-
-    /// Where the row lies.
-    #[must_use]
-    pub fn key(digest: &str) -> Key {
-        Key::new(format!("link#{digest}"), "meta")
-    }
-}
-
-/// Who is asked in a round.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Audience {
-    /// One address each; empty when nobody is left who could decide.
-    pub asked: Vec<String>,
-    /// Addresses that policy names up to this level and that are part of the incident.
-    pub skipped: Vec<String>,
-    /// Whether no level follows.
-    pub last: bool,
-}
-
-/// Who is asked in a round: the level of that number, counting only levels in which somebody may decide.
-///
-/// A mailbox that is part of the incident is skipped; a level of which nobody is left does not use up a round.
-#[must_use]
-pub fn audience(policy: &Policy, participants: &[String], round: u32) -> Audience {
-    let wanted = usize::try_from(round.saturating_sub(1)).unwrap_or(usize::MAX);
-    let mut audience = Audience { last: true, ..Audience::default() };
-    let mut levels = 0;
-    for level in &policy.review.levels {
-        let (skipped, asked): (Vec<&String>, Vec<&String>) =
-            level.approvers.iter().partition(|approver| is_part_of_incident(participants, approver));
-        if levels > wanted {
-            audience.last &= asked.is_empty();
-            continue;
-        }
-        add_new(&mut audience.skipped, skipped);
-        if asked.is_empty() {
-            continue;
-        }
-        if levels == wanted {
-            add_new(&mut audience.asked, asked);
-        }
-        levels += 1;
-    }
-    audience
-}
-
-fn add_new(addresses: &mut Vec<String>, more: Vec<&String>) {
-    for address in more {
-        if !addresses.iter().any(|known| known.eq_ignore_ascii_case(address)) {
-            addresses.push(address.clone());
-        }
-    }
-}
-
-/// Whether a mailbox may not decide: when the address, or the mailbox behind its `+tag`, is itself part of the incident.
-#[must_use]
-pub fn is_part_of_incident(participants: &[String], approver: &str) -> bool {
-    participants.iter().any(|address| mailbox(address) == mailbox(approver))
-}
-
-/// The mailbox behind an address: lower case, without the `+tag` of RFC 5233.
-fn mailbox(address: &str) -> String {
-    let address = address.trim().to_ascii_lowercase();
-    match address.rsplit_once('@') {
-        Some((local, domain)) => {
-            let plain = local.split_once('+').map_or(local, |(before, _)| before);
-            format!("{}@{domain}", if plain.is_empty() { local } else { plain })
-        }
-        None => address,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn policy(levels: &[&[&str]]) -> Policy {
-        let levels: Vec<_> = levels.iter().map(|approvers| serde_json::json!({ "approvers": approvers })).collect();
-        serde_json::from_value(serde_json::json!({
-            "schema": "policy/1", "own": {}, "required": {},
-            "review": { "levels": levels, "deadline_minutes": {} },
-            "enforce": { "targets": {}, "lifetime_hours": {}, "phishing_domain_hours": 72,
-                         "caps": { "per_incident": 50, "per_hour": 200, "per_list": 9000 } },
-            "enrich": { "deadline_ms": 1000, "calls": 1, "calls_per_provider": 1 },
-        }))
-        .unwrap()
-    }
-
-    fn check(levels: &[&[&str]], participants: &[&str], round: u32, asked: &[&str], skipped: &[&str], last: bool) {
-        let participants: Vec<String> = participants.iter().map(ToString::to_string).collect();
-        let audience = audience(&policy(levels), &participants, round);
-        assert_eq!(audience.asked, asked, "asked in round {round} of {levels:?}");
-        assert_eq!(audience.skipped, skipped, "skipped in round {round} of {levels:?}");
-        assert_eq!(audience.last, last, "last in round {round} of {levels:?}");
-    }
-
-    #[test]
-    fn each_round_asks_the_next_level() {
-        let levels: &[&[&str]] = &[&["a@soc.example", "A@soc.example"], &["b@soc.example"]];
-        check(levels, &[], 1, &["a@soc.example"], &[], false);
-        check(levels, &[], 2, &["b@soc.example"], &[], true);
-        check(levels, &[], 3, &[], &[], true);
-    }
-
-    #[test]
-    fn a_mailbox_that_is_part_of_the_incident_is_skipped_and_an_empty_level_uses_up_no_round() {
-        let levels: &[&[&str]] = &[&["a@soc.example"], &["b@soc.example", "c@soc.example"], &["d@soc.example"]];
-        check(levels, &["A+phish@SOC.example"], 1, &["b@soc.example", "c@soc.example"], &["a@soc.example"], false);
-        check(levels, &["a@soc.example"], 2, &["d@soc.example"], &["a@soc.example"], true);
-        check(levels, &["d@soc.example"], 2, &["b@soc.example", "c@soc.example"], &[], true);
-    }
-
-    #[test]
-    fn nobody_left_is_nobody_asked() {
-        check(&[&["a@soc.example"]], &["a@soc.example"], 1, &[], &["a@soc.example"], true);
-    }
+    canonical::digest(&shown)
 }

@@ -129,6 +129,9 @@ pub struct Incident {
     /// Why the machine failed on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// What a person should know of how it was handled, such as that somebody woke it without a decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Which state machine works on it; absent: `playbook`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,

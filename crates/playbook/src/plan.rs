@@ -9,6 +9,7 @@ use crate::{
     assessment::Basis,
     canonical,
     guard::Guard,
+    incident::Kind,
     mapping::Expression,
     outcome::Judgement,
     policy::{Act, Policy},
@@ -40,6 +41,9 @@ pub struct Entry {
     /// Whether it is enforced before a person has decided, for twelve hours at most.
     #[serde(default)]
     pub automatic: bool,
+    /// Why one person cannot approve it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<String>,
     /// Why it is not written whatever is approved.
     #[serde(default)]
     pub refused: Option<String>,
@@ -75,7 +79,7 @@ impl Plan {
         policy: &Policy,
         targets: &[&Target],
         guard: &Guard,
-        (incident_id, basis): (&IncidentId, &Basis),
+        (incident_id, basis, participants): (&IncidentId, &Basis, &[String]),
         now: Timestamp,
     ) -> Self {
         let mut entries = vec![];
@@ -83,6 +87,7 @@ impl Plan {
         let (mut asked, mut at_once) = (0, 0);
         for (observable, verdict, is_phishing) in verdicts {
             let guarded = guard.check(observable).map(|guarded| guarded.reason);
+            let second = second(observable, policy, basis, participants);
             for target in targets.iter().filter(|t| t.off_reason().is_none() && t.types.contains(&observable.kind())) {
                 let when = policy.enforce.targets.get(&target.id);
                 let Some(act) = act(target.effect, verdict, when) else { continue };
@@ -90,6 +95,7 @@ impl Plan {
                 let refused = guarded.clone().or_else(|| over_cap(counted, policy.enforce.caps.per_incident));
                 let automatic = act == "enforce"
                     && refused.is_none()
+                    && second.is_none()
                     && when.is_some_and(|when| is_automatic(when, observable, verdict, (incident_id, basis)));
                 let lifetime_hours = lifetime_hours(policy, observable.kind(), *is_phishing);
                 let hours = if automatic { lifetime_hours.min(AUTOMATIC_HOURS) } else { lifetime_hours };
@@ -101,6 +107,7 @@ impl Plan {
                     expires_at: now.plus_hours(i64::from(hours)),
                     ticked: act == "enforce" && refused.is_none(),
                     automatic,
+                    second: second.clone().filter(|_| !matches!(act, "record" | "detect")),
                     refused,
                 });
             }
@@ -121,6 +128,9 @@ impl Plan {
                 // Only where it says something: plans that wait for a decision keep the digest that was shown.
                 if e.automatic {
                     act["automatic"] = true.into();
+                }
+                if e.second.is_some() {
+                    act["second"] = json!(e.second);
                 }
                 act
             })
@@ -161,6 +171,24 @@ fn act(effect: Effect, verdict: &Verdict, when: Option<&Act>) -> Option<&'static
         Effect::Enforces => is_malicious.then_some("enforce"),
         Effect::Tickets | Effect::Notifies => None,
     }
+}
+
+/// Why one person cannot approve this alone: it names something of ours, or more than one address.
+fn second(observable: &Observable, policy: &Policy, basis: &Basis, participants: &[String]) -> Option<String> {
+    let value = observable.value();
+    let host = observable.host();
+    let names = [Some(value), host.as_ref().map(Observable::value)];
+    let is_address = matches!(observable.kind(), ObservableType::Ipv4Addr | ObservableType::Ipv6Addr);
+    if is_address && value.contains('/') {
+        return Some("it is a network, not one address".to_owned());
+    }
+    if names.into_iter().flatten().any(|name| policy.critical.names(name)) {
+        return Some("policy calls it critical".to_owned());
+    }
+    // Of a mail the participants are strangers, too.
+    let is_asset = |name: &str| participants.iter().any(|asset| asset.trim().eq_ignore_ascii_case(name));
+    let is_ours = basis.kind == Kind::Alert && names.into_iter().flatten().any(is_asset);
+    is_ours.then(|| "it is an asset of ours in this alert".to_owned())
 }
 
 /// Counts an entry; the reason when there are too many.
@@ -256,9 +284,14 @@ mod tests {
     }
 
     fn plan_if(verdicts: &[(Observable, Verdict, bool)], when: &[(&str, Act)]) -> Plan {
+        plan_of(verdicts, when, &[])
+    }
+
+    fn plan_of(verdicts: &[(Observable, Verdict, bool)], when: &[(&str, Act)], participants: &[String]) -> Plan {
         let mut policy: Policy = serde_saphyr::from_str(include_str!("../../../playbook/policy.yaml")).unwrap();
         policy.guard.documentation_ranges = crate::policy::DocumentationRanges::AsPublic;
         policy.enforce.caps.per_incident = 3;
+        policy.critical.assets = vec!["crown*".to_owned()];
         policy.enforce.targets = when.iter().map(|(id, act)| ((*id).to_owned(), act.clone())).collect();
         let targets = targets();
         let now = Timestamp::from_millis(1_800_000_000_000);
@@ -267,7 +300,7 @@ mod tests {
             &policy,
             &targets.iter().collect::<Vec<_>>(),
             &Guard::new(&policy, &[]),
-            (&IncidentId::of("t", "s", "n"), &basis()),
+            (&IncidentId::of("t", "s", "n"), &basis(), participants),
             now,
         )
     }
@@ -359,6 +392,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ours_takes_two_people_and_is_never_enforced_without_one() {
+        let participants = ["DC01.partner.example".to_owned()];
+        let marked = |observable: Observable| {
+            let entries = [(observable, agreeing(2), false)];
+            let plan = plan_of(&entries, &[("served-list", Act::Automatically)], &participants);
+            assert!(plan.at_once().all(|entry| entry.second.is_none()));
+            let entry = plan.open().next().unwrap().clone();
+            assert_eq!(entry.second.is_none(), entry.automatic);
+            entry.second
+        };
+        assert_eq!(marked(domain("evil.example")), None);
+        assert_eq!(marked(domain("dc01.partner.example")).as_deref(), Some("it is an asset of ours in this alert"));
+        assert_eq!(marked(domain("crown-jewels.example")).as_deref(), Some("policy calls it critical"));
+        let url = Observable::parse(ObservableType::Url, "https://dc01.partner.example/a").unwrap();
+        assert_eq!(marked(url).as_deref(), Some("it is an asset of ours in this alert"));
+    }
+
+    #[test]
+    fn networks_are_no_observables() {
+        // Were they, they would take two people.
+        for (kind, text) in [(ObservableType::Ipv4Addr, "192.0.2.0/24"), (ObservableType::Ipv6Addr, "2001:db8::/32")] {
+            assert!(Observable::parse(kind, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn a_guarded_indicator_is_never_enforced_without_a_person() {
         let entries = [(domain("mail.corp.example"), agreeing(3), false)];
         let plan = plan_if(&entries, &[("served-list", Act::Automatically)]);
@@ -373,8 +432,12 @@ mod tests {
         let mut later = one.clone();
         later.entries[0].expires_at = later.entries[0].expires_at.plus_hours(1);
         assert_eq!(one.digest().unwrap(), later.digest().unwrap());
-        let changes: [fn(&mut Entry); 3] =
-            [|e| e.ticked = !e.ticked, |e| e.automatic = true, |e| e.act = "detect".to_owned()];
+        let changes: [fn(&mut Entry); 4] = [
+            |e| e.ticked = !e.ticked,
+            |e| e.automatic = true,
+            |e| e.act = "detect".to_owned(),
+            |e| e.second = Some("ours".to_owned()),
+        ];
         for change in changes {
             let mut other = one.clone();
             change(&mut other.entries[0]);

@@ -6,7 +6,7 @@ use ioc::ObservableType;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{incident::Kind, severity::Severity, verdict::Merge};
+use crate::{Timestamp, incident::Kind, severity::Severity, verdict::Merge};
 
 /// The whole policy (`policy/1`). Unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +113,45 @@ pub struct Review {
     pub levels: Vec<Level>,
     /// Minutes a level has, by severity; 1–8,640.
     pub deadline_minutes: BTreeMap<Severity, u32>,
+    /// Who owns a target, by its id: asked with the first level when the plan would write there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owners: BTreeMap<String, Vec<String>>,
+    /// Who is away, and until when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out_of_office: Vec<Absence>,
+    /// Entries that one person may approve alone; above it, two have to sign in. 1–50.
+    #[serde(default = "crate::decision::alone_max")]
+    pub alone_max: usize,
+}
+
+impl Review {
+    /// Whether somebody is away at a moment.
+    #[must_use]
+    pub fn away(&self, address: &str, now: Timestamp) -> Option<&Absence> {
+        let now = now.to_string();
+        let today = now.get(..10).unwrap_or_default();
+        self.out_of_office.iter().find(|absence| {
+            absence.address.eq_ignore_ascii_case(address)
+                && absence.from.as_str() <= today
+                && today <= absence.until.as_str()
+        })
+    }
+}
+
+/// Somebody who is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Absence {
+    /// Whose address.
+    pub address: String,
+    /// The first day, such as `2026-12-24`, in UTC.
+    pub from: String,
+    /// The last day.
+    pub until: String,
+    /// Who is asked in their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
 }
 
 /// The people who are asked together.
@@ -122,6 +161,9 @@ pub struct Review {
 pub struct Level {
     /// One person's address each, never a list's.
     pub approvers: Vec<String>,
+    /// Asked only from this severity on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity_from: Option<Severity>,
 }
 
 /// When a class of writes happens.
@@ -359,12 +401,35 @@ impl Policy {
         if self.review.levels.iter().all(|level| level.approvers.is_empty()) {
             faults.push("review.levels: nobody is named who could decide".to_owned());
         }
-        for (number, level) in self.review.levels.iter().enumerate() {
-            for address in &level.approvers {
-                if ioc::Observable::parse(ObservableType::EmailAddr, address).is_err() {
-                    faults.push(format!("review.levels[{number}].approvers: {address:?} is not one person's address"));
+        let is_address = |text: &str| ioc::Observable::parse(ObservableType::EmailAddr, text).is_ok();
+        let levels = self.review.levels.iter().enumerate();
+        let levels = levels.map(|(number, level)| (format!("levels[{number}].approvers"), &level.approvers));
+        let owners = self.review.owners.iter().map(|(target, owners)| (format!("owners.{target}"), owners));
+        for (place, addresses) in levels.chain(owners) {
+            for address in addresses.iter().filter(|address| !is_address(address)) {
+                faults.push(format!("review.{place}: {address:?} is not one person's address"));
+            }
+        }
+        // Somebody has to be left at the lowest severity.
+        if !self.review.levels.iter().any(|level| level.severity_from.is_none() && !level.approvers.is_empty()) {
+            faults.push("review.levels: every level has a severity_from, so that nobody is asked below it".to_owned());
+        }
+        for (number, absence) in self.review.out_of_office.iter().enumerate() {
+            let is_day = |text: &str| text.len() == 10 && Timestamp::parse(&format!("{text}T00:00:00Z")).is_ok();
+            if !is_day(&absence.from) || !is_day(&absence.until) || absence.until < absence.from {
+                let (from, until) = (&absence.from, &absence.until);
+                faults.push(format!(
+                    "review.out_of_office[{number}]: {from:?} to {until:?} are not days such as 2026-12-24"
+                ));
+            }
+            for address in [Some(&absence.address), absence.instead.as_ref()].into_iter().flatten() {
+                if !is_address(address) {
+                    faults.push(format!("review.out_of_office[{number}]: {address:?} is not one person's address"));
                 }
             }
+        }
+        if !(1..=50).contains(&self.review.alone_max) {
+            faults.push(format!("review.alone_max: {} is not within 1 and 50", self.review.alone_max));
         }
         for severity in [Severity::Low, Severity::Medium, Severity::High, Severity::Critical] {
             match self.review.deadline_minutes.get(&severity) {

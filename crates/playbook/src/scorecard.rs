@@ -283,7 +283,7 @@ fn truth(decision: &Decision, receipt: &Receipt, key: &str) -> Option<Truth> {
     match decision.choice {
         Choice::Approved => decision.indicators.iter().any(|approved| approved == key).then_some(Truth::Bad),
         Choice::Rejected => receipt.verdict.is_bad().then_some(Truth::Harmless),
-        Choice::Acknowledged | Choice::LookAgain | Choice::TimedOut => None,
+        Choice::Acknowledged | Choice::LookAgain | Choice::Escalated | Choice::Answered | Choice::TimedOut => None,
     }
 }
 

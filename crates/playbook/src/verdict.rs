@@ -82,6 +82,8 @@ pub struct PersonDecision {
 impl PersonDecision {
     /// Days that a person's decision on an observable rules.
     pub const DAYS: i64 = 90;
+    /// Days that it rules where the person said "never again": as good as without end.
+    pub const DAYS_WITHOUT_END: i64 = 36_500;
 
     /// Where the decision on an observable is kept.
     #[must_use]

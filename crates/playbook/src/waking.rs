@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     Fault, IncidentId, Timestamp,
-    decision::{Choice, DECIDED, DUE_WAKE, Decision, Round},
+    decision::{DECIDED, DUE_WAKE, Decision, Round},
     incident::{self, Incident, IncidentStatus, Run},
     ports::{Machines, Started, Woken},
     rows::{Commit, Condition, Rows, Write},
@@ -71,7 +71,7 @@ async fn restart(rows: &impl Rows, machines: &impl Machines, round: &Round, now:
     let id = &round.incident_id;
     let incident = Incident::load(rows, id).await?;
     let decision = Decision::load(rows, id, round.run, round.round).await?;
-    let nobody_decided = decision.is_none_or(|decision| decision.choice == Choice::TimedOut);
+    let nobody_decided = decision.is_none_or(|decision| decision.choice.asks_on());
     // An execution that a person has ended is not brought back by a time-out.
     let has_ended = matches!(incident.status, IncidentStatus::Closed | IncidentStatus::Provisional)
         || (incident.status == IncidentStatus::Failed && nobody_decided);
@@ -179,17 +179,13 @@ mod tests {
                 "config_digest": "", "status": "waiting", "run": 1, "started_at": now, "updated_at": now,
             });
             let decision = Decision {
-                schema: Decision::SCHEMA.to_owned(),
                 choice: Choice::Approved,
-                last: false,
                 by: sample::APPROVER.to_owned(),
                 authenticated_by: "mailbox".to_owned(),
-                at: now,
-                from: String::new(),
                 reason: "bad".to_owned(),
                 shown_digest: round.shown_digest.clone(),
                 plan_digest: round.plan_digest.clone(),
-                indicators: vec![],
+                ..Decision::at(now)
             };
             let first = [
                 Write::put(Incident::key(&team.id), &incident).unwrap(),

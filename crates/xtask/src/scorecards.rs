@@ -268,17 +268,12 @@ mod tests {
         std::fs::write(folder.join(format!("{number}.jsonl")), Receipt::to_lines(&[receipt]).unwrap()).unwrap();
         let Some(choice) = choice else { return };
         let decision = Decision {
-            schema: Decision::SCHEMA.to_owned(),
             choice,
             last: true,
             by: "ana@soc.example".to_owned(),
             authenticated_by: "mailbox".to_owned(),
-            at: now(),
-            from: String::new(),
-            reason: String::new(),
-            shown_digest: String::new(),
-            plan_digest: String::new(),
             indicators: if choice == Choice::Approved { vec![key] } else { vec![] },
+            ..Decision::at(now())
         };
         let decided = serde_json::to_string(&Decided { incident_id, run: 1, decision }).unwrap();
         std::fs::write(folder.join(format!("decision-{number}.json")), decided).unwrap();

@@ -28,8 +28,9 @@ impl Ending {
             Some(Choice::LookAgain) => {
                 return Self { status: IncidentStatus::Open, ..Self::closed("look_again", Aim::Note) };
             }
-            Some(Choice::TimedOut) => return Self::closed("timed_out", Aim::Note),
-            None => {}
+            // The last level was asked to decide, and nobody did.
+            Some(Choice::TimedOut | Choice::Escalated) => return Self::closed("timed_out", Aim::Note),
+            Some(Choice::Answered) | None => {}
         }
         match (route, assessment) {
             (_, None) => Self::closed("no_observables", Aim::Close),
@@ -71,17 +72,11 @@ mod tests {
     fn check(route: &str, choice: Option<Choice>, expected: (IncidentStatus, &'static str, Aim)) {
         let assessment: Assessment = playbook::brief::sample::assessment().unwrap();
         let decision = choice.map(|choice| Decision {
-            schema: Decision::SCHEMA.to_owned(),
             choice,
             last: true,
             by: "ana@soc.example".to_owned(),
             authenticated_by: "mailbox".to_owned(),
-            at: Timestamp::from_millis(0),
-            from: String::new(),
-            reason: String::new(),
-            shown_digest: String::new(),
-            plan_digest: String::new(),
-            indicators: vec![],
+            ..Decision::at(Timestamp::from_millis(0))
         });
         let (status, result, aim) = expected;
         let ending = Ending::of(Some(route), Some(&assessment), decision.as_ref());

@@ -179,16 +179,16 @@ impl Closing {
     }
 }
 
-/// The last decision of the run. Where a playbook asks twice, silence in a later round takes back nothing of what a person
-/// has decided before.
+/// The last decision of the run that says what becomes of the incident. Where a playbook asks twice, silence in a later
+/// round takes back nothing of what a person has decided before; an answer to an author's question settles nothing.
 async fn last_word(rows: &impl Rows, input: &Input, rounds: &[Round]) -> Result<Option<Decision>, Fault> {
     let mut silence = None;
     for round in rounds.iter().rev() {
         match Decision::load(rows, &input.incident_id, input.run, round.round).await? {
+            Some(decision) if decision.choice.settles() => return Ok(Some(decision)),
             Some(decision) if decision.choice == Choice::TimedOut => silence = silence.or(Some(decision)),
-            Some(decision) => return Ok(Some(decision)),
-            // The backstop of the await: nobody has decided this round.
-            None => {}
+            // Handed on, an author's question, or the backstop of the await: nobody has decided this round.
+            Some(_) | None => {}
         }
     }
     Ok(silence)
@@ -223,7 +223,8 @@ async fn recheck(rows: &impl Rows, incident: &Incident, bundle: &Bundle, now: Ti
     Ok(())
 }
 
-/// What a person decided rules for 90 days: approved indicators as malicious, a false positive's bad ones as benign.
+/// What a person decided rules for 90 days: approved indicators as malicious, a false positive's bad ones as benign; these
+/// without end where the person said so.
 async fn remember(rows: &impl Rows, assessment: &Assessment, decision: &Decision) -> Result<(), Fault> {
     let approved: BTreeSet<&str> = decision.indicators.iter().map(String::as_str).collect();
     for assessed in &assessment.observables {
@@ -233,11 +234,13 @@ async fn remember(rows: &impl Rows, assessment: &Assessment, decision: &Decision
             Choice::Rejected if assessed.conclusion.is_bad() => Judgement::Benign,
             _ => continue,
         };
+        let is_endless = decision.never_again && verdict == Judgement::Benign;
+        let days = if is_endless { PersonDecision::DAYS_WITHOUT_END } else { PersonDecision::DAYS };
         let remembered = PersonDecision {
             verdict,
             by: decision.by.clone(),
             at: decision.at,
-            expires_at: decision.at.plus_hours(24 * PersonDecision::DAYS),
+            expires_at: decision.at.plus_hours(24 * days),
         };
         let mut writes = vec![Write::put(PersonDecision::key(observable), &remembered)?];
         if verdict == Judgement::Benign {

@@ -101,13 +101,17 @@ fn result(assessment: &Assessment, decision: &Decision, refused: &[Refused]) -> 
             let rest = if refused.is_empty() {
                 String::new()
             } else {
-                format!("; {} approved ones were refused by a cap, the guard or their target", refused.len())
+                format!(
+                    "; {} approved ones were refused: by a cap, the guard or their target, or because one person is not enough",
+                    refused.len()
+                )
             };
             format!("{} of {} entries were enforced; each expires by itself{rest}", written.len(), asked.len())
         }
         Choice::Rejected => "nothing is enforced, and what this incident wrote has been released".to_owned(),
         Choice::Acknowledged => "the incident is closed as unknown; nothing is enforced".to_owned(),
         Choice::LookAgain => "the sources are asked again".to_owned(),
+        Choice::Escalated | Choice::Answered => String::new(),
         Choice::TimedOut => "nothing more is enforced, and what was written runs to its own expiry".to_owned(),
     }
 }
@@ -138,7 +142,8 @@ mod tests {
         check(&decision, &[], "1 of 3 entries were enforced; each expires by itself");
         // What was to be recorded and was refused is no block that is missing.
         check(&decision, &refused("misp"), "1 of 3 entries were enforced; each expires by itself");
-        let rest = "; 1 approved ones were refused by a cap, the guard or their target";
+        let rest =
+            "; 1 approved ones were refused: by a cap, the guard or their target, or because one person is not enough";
         let expected = format!("0 of 3 entries were enforced; each expires by itself{rest}");
         check(&decision, &refused(&entry.target), &expected);
         // A guarded entry is refused by the plan already.

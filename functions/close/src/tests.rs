@@ -109,17 +109,15 @@ impl Team {
         let question = if choice == Choice::Acknowledged { Question::NeedsData } else { Question::ApprovePlan };
         let round = sample::round(&sample::assessment().unwrap(), question).unwrap();
         let decision = Decision {
-            schema: Decision::SCHEMA.to_owned(),
             choice,
             last: true,
             by: sample::APPROVER.to_owned(),
             authenticated_by: "mailbox".to_owned(),
-            at: now(),
-            from: String::new(),
             reason: "seen in two mailboxes".to_owned(),
             shown_digest: round.shown_digest.clone(),
             plan_digest: round.plan_digest.clone(),
             indicators: vec!["url#https://evil.example/login?next=invoice".to_owned()],
+            ..Decision::at(now())
         };
         assert_eq!(
             self.rows.commit(&[Write::put(Round::key(&self.id, 1, 1), &round).unwrap()]).await,

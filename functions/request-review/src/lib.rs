@@ -12,6 +12,7 @@ use playbook::{
     rows::Rows,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// From the machine: `PrepareReview` asks, `AwaitDecision` waits. Unknown fields are ignored.
 #[derive(Debug, Deserialize)]
@@ -25,6 +26,9 @@ pub enum Input {
         run: u32,
         /// The round, from 1.
         round: u32,
+        /// What an author asks, whom and for how long; absent: the playbook's own question.
+        #[serde(default)]
+        asks: Option<Value>,
     },
     /// Keeps the token behind which the execution waits.
     Await {
@@ -36,6 +40,9 @@ pub enum Input {
         round: u32,
         /// What wakes the execution.
         task_token: TaskToken,
+        /// Whether it was woken before, and there was no decision.
+        #[serde(default)]
+        woken: bool,
     },
 }
 
@@ -70,6 +77,8 @@ pub enum Output {
 pub struct Settings {
     /// Where the page is served, such as `https://review.soc.example`; with or without a slash at the end.
     pub public_base_url: String,
+    /// Whether people sign in at an issuer; otherwise one-time codes are mailed to them.
+    pub signs_in: bool,
 }
 
 /// What the stage works with.
@@ -99,11 +108,14 @@ pub async fn run(
     input: Input,
 ) -> Result<Output, Fault> {
     match input {
-        Input::Prepare { incident_id, run, round } => {
+        Input::Prepare { incident_id, run, round, asks } => {
             // Boxed here and below, so that the type of the whole future stays small enough for the compiler.
-            Box::pin(prepare::prepare(world, incident_id, run, round)).await
+            Box::pin(prepare::prepare(world, incident_id, run, round, asks)).await
         }
-        Input::Await { incident_id, run, round, task_token } => {
+        Input::Await { incident_id, run, round, task_token, woken } => {
+            if woken {
+                wait::warn(world, &incident_id, run, round).await?;
+            }
             Box::pin(wait::wait(world.rows, world.machines, &incident_id, run, round, &task_token.0)).await?;
             Ok(Output::Waiting {})
         }

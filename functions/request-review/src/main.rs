@@ -1,6 +1,6 @@
 //! `RequestReview` on AWS Lambda: wires the stage to the world, and nothing else.
 //!
-//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `SENDER_ADDRESS`. Calls S3
+//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `OIDC_ISSUER`, `SENDER_ADDRESS`. Calls S3
 //! `GetObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`; SES `SendEmail`; Step Functions `SendTaskSuccess`.
 
 use aws::{Error, Invocation, Platform};
@@ -12,7 +12,10 @@ async fn main() -> Result<(), Error> {
     let platform = Platform::start(env!("CARGO_PKG_NAME")).await?;
     let (evidence, rows, outbox) = (&platform.evidence()?, &platform.rows()?, &platform.outbox()?);
     let (machines, clock, entropy) = (&platform.machines()?, &platform.clock(), &platform.entropy());
-    let settings = &Settings { public_base_url: Platform::setting("PUBLIC_BASE_URL")? };
+    let settings = &Settings {
+        public_base_url: Platform::setting("PUBLIC_BASE_URL")?,
+        signs_in: Platform::optional_setting("OIDC_ISSUER").is_some(),
+    };
 
     aws::serve(async |input, Invocation { account, .. }| {
         let world = World { evidence, rows, outbox, machines, clock, entropy, settings, account: &account };

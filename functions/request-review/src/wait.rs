@@ -2,13 +2,17 @@
 
 use playbook::{
     Fault, IncidentId,
+    audit::{Entry, Event},
     decision::{DECIDED, OPEN, Round},
-    ports::{Machines, Woken},
+    incident,
+    ports::{Clock, Entropy, Evidence, Machines, Outbox, Woken},
     rows::{Commit, Condition, Rows, Write},
     waking,
 };
 use serde_json::json;
-use tracing::info;
+use tracing::{error, info};
+
+use crate::World;
 
 /// Stores the token while the round is open; wakes it at once when the round is decided already.
 pub async fn wait(
@@ -37,4 +41,19 @@ pub async fn wait(
     }
     info!(stage = "request-review", incident.id = %id, run, round, "was decided before anybody waited");
     Ok(())
+}
+
+/// Says on the incident that the execution was woken and nothing was decided: whoever has a token can do that, and no more.
+pub async fn warn(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy>,
+    id: &IncidentId,
+    run: u32,
+    round: u32,
+) -> Result<(), Fault> {
+    let now = world.clock.now();
+    let warning = format!("run {run} was woken at {now} without a decision: nothing was written for it");
+    error!(stage = "request-review", incident.id = %id, run, round, "woken without a decision; waits on");
+    let entry = Entry { detail: warning.clone(), ..Entry::of((id, run, round), Event::WokenWithoutDecision, now) };
+    entry.add(world.rows, world.entropy).await?;
+    incident::update(world.rows, id, &json!({ "warning": warning })).await
 }

@@ -109,7 +109,7 @@ impl Team {
     }
 
     async fn run(&self, act: Value) -> Result<Output, Fault> {
-        let settings = &Settings { public_base_url: "https://review.soc.example/".to_owned() };
+        let settings = &Settings { public_base_url: "https://review.soc.example/".to_owned(), signs_in: false };
         let Self { evidence, rows, outbox, machines, clock, entropy, .. } = self;
         let world = World { evidence, rows, outbox, machines, clock, entropy, settings, account: "111111111111" };
         let mut input = json!({ "incident_id": self.assessment.incident_id, "a_field_of_an_author": 1 });
@@ -133,17 +133,14 @@ impl Team {
     async fn decide(&self, choice: Choice) -> Decision {
         let round = self.round(1, 1).await;
         let decision = Decision {
-            schema: Decision::SCHEMA.to_owned(),
             choice,
-            last: false,
             by: APPROVER.to_owned(),
             authenticated_by: "mailbox".to_owned(),
-            at: Timestamp::parse(sample::ASSESSED_AT).unwrap(),
-            from: String::new(),
             reason: "bad".to_owned(),
             shown_digest: round.shown_digest.clone(),
             plan_digest: round.plan_digest.clone(),
             indicators: vec!["url#https://evil.example/login?next=invoice".to_owned()],
+            ..Decision::at(Timestamp::parse(sample::ASSESSED_AT).unwrap())
         };
         let writes = decision.writes(&round, decision.at).unwrap();
         assert_eq!(self.rows.commit(&writes).await, Ok(Commit::Done));

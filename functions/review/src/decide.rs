@@ -61,17 +61,15 @@ pub async fn decide(
         Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
     };
     let decision = Decision {
-        schema: Decision::SCHEMA.to_owned(),
         choice: wish.choice,
-        last: false,
         by: visit.link.approver.clone(),
         authenticated_by: "mailbox".to_owned(),
-        at: now,
         from: code::caller(request),
         reason: wish.reason,
         shown_digest: visit.shown_digest.clone(),
         plan_digest: visit.assessment.plan_digest.clone(),
         indicators,
+        ..Decision::at(now)
     };
     take(world, visit, &session, &mac, &decision, now).await
 }

@@ -3,6 +3,7 @@
 use playbook::{
     Fault, Timestamp,
     assessment::Assessment,
+    audit::{Entry, Event},
     brief::{Brief, Surroundings},
     decision::{Choice, Decision, OPEN, Round},
     incident::{Incident, IncidentStatus},
@@ -37,7 +38,7 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
         if round.state != OPEN || round.due_at.is_none_or(|at| at > now) {
             Ok(Done::Nothing)
         } else if round.deadline <= now {
-            end(self.rows, &round, now).await
+            self.end(&round, now).await
         } else {
             self.remind(&round, now).await
         }
@@ -66,6 +67,33 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
         let Some((assessment, around)) = self.shown(round).await? else { return Ok(()) };
         let brief = Brief::of(&assessment, round, &around, now);
         self.tell(round, "reminder", &round.asked, now, |address| mail::reminder(address, &brief)).await
+    }
+
+    /// Ends a round that nobody has decided in time.
+    async fn end(&self, round: &Round, now: Timestamp) -> Result<Done, Fault> {
+        let decision = Decision {
+            choice: Choice::TimedOut,
+            last: round.last,
+            by: String::new(),
+            authenticated_by: "nobody".to_owned(),
+            reason: "nobody decided in time".to_owned(),
+            shown_digest: round.shown_digest.clone(),
+            plan_digest: round.plan_digest.clone(),
+            ..Decision::at(now)
+        };
+        let of = (&round.incident_id, round.run, round.round);
+        let audited = Entry {
+            choice: decision.choice.as_str().to_owned(),
+            shown_digest: round.shown_digest.clone(),
+            plan_digest: round.plan_digest.clone(),
+            detail: decision.reason.clone(),
+            ..Entry::of(of, Event::TimedOut, now)
+        };
+        // A conflict means that somebody decided in the last moment: that decision stands.
+        let mut writes = decision.writes(round, now)?;
+        writes.push(audited.write(self.entropy)?);
+        let is_ended = self.rows.commit(&writes).await? == Commit::Done;
+        Ok(if is_ended { Done::Ended } else { Done::Nothing })
     }
 
     /// Wakes an execution that nobody has woken. Of a round that timed out people are told first.
@@ -134,23 +162,4 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
 /// Whether no execution works on the incident, nor will by itself.
 fn is_over(incident: &Incident) -> bool {
     !matches!(incident.status, IncidentStatus::Open | IncidentStatus::Waiting)
-}
-
-async fn end(rows: &impl Rows, round: &Round, now: Timestamp) -> Result<Done, Fault> {
-    let decision = Decision {
-        schema: Decision::SCHEMA.to_owned(),
-        choice: Choice::TimedOut,
-        last: round.last,
-        by: String::new(),
-        authenticated_by: "nobody".to_owned(),
-        at: now,
-        from: String::new(),
-        reason: "nobody decided in time".to_owned(),
-        shown_digest: round.shown_digest.clone(),
-        plan_digest: round.plan_digest.clone(),
-        indicators: vec![],
-    };
-    // A conflict means that somebody decided in the last moment: that decision stands.
-    let is_ended = rows.commit(&decision.writes(round, now)?).await? == Commit::Done;
-    Ok(if is_ended { Done::Ended } else { Done::Nothing })
 }

@@ -150,17 +150,13 @@ impl Team {
 
     async fn decide(&self, choice: Choice) {
         let decision = Decision {
-            schema: Decision::SCHEMA.to_owned(),
             choice,
-            last: false,
             by: sample::APPROVER.to_owned(),
             authenticated_by: "mailbox".to_owned(),
-            at: self.clock.now(),
-            from: String::new(),
             reason: "seen".to_owned(),
             shown_digest: self.round.shown_digest.clone(),
             plan_digest: self.round.plan_digest.clone(),
-            indicators: vec![],
+            ..Decision::at(self.clock.now())
         };
         let writes = decision.writes(&self.round, self.clock.now()).unwrap();
         assert_eq!(self.rows.commit(&writes).await, Ok(Commit::Done));

@@ -103,6 +103,7 @@ mod tests {
             expires_at: now().plus_hours(24),
             ticked: true,
             automatic: false,
+            second: None,
             refused: None,
         }
     }

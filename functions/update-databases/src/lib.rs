@@ -11,7 +11,7 @@ use playbook::{
     Fault, IncidentId,
     assessment::Assessment,
     bundle::Bundle,
-    decision::{Choice, Decision},
+    decision::{Authority, Choice, Decision},
     guard::Guard,
     incident::{Incident, Refused, Run},
     ledger::Claim,
@@ -114,10 +114,23 @@ pub async fn run(ports: &impl Ports, input: Input) -> Result<Output, Fault> {
 struct Chosen<'a> {
     entries: Vec<&'a Entry>,
     approved_by: String,
+    /// The row that approves them; none where policy alone does.
+    decision: Option<Decision>,
     /// Whether they are new entries that caps count.
     is_capped: bool,
     /// Whether a person stands behind them, for the whole lifetime.
     is_confirmed: bool,
+}
+
+impl Chosen<'_> {
+    /// Hours that an entry lives: by the plan, or less where a person chose less.
+    fn lifetime_hours(&self, entry: &Entry) -> u32 {
+        if entry.automatic && !self.is_confirmed {
+            return entry.unconfirmed_hours();
+        }
+        let chosen = self.decision.as_ref().and_then(|row| row.lifetime_hours.get(&entry.observable.key()).copied());
+        chosen.filter(|hours| *hours > 0).map_or(entry.lifetime_hours, |hours| hours.min(entry.lifetime_hours))
+    }
 }
 
 async fn write(ports: &impl Ports, incident: &Incident, input: &Input) -> Result<Output, Fault> {
@@ -127,7 +140,7 @@ async fn write(ports: &impl Ports, incident: &Incident, input: &Input) -> Result
     let assessment = assessment.ok_or_else(|| Fault::Rejected("the run has no assessment".to_owned()))?;
     let mut chosen = choose(rows, &assessment, input).await?;
     chosen.entries.retain(|entry| input.is_about(&entry.target));
-    let (admitted, mut refusals) = gate(&bundle, &chosen);
+    let (admitted, mut refusals) = gate(&bundle, &assessment, &chosen);
     let admitted = if chosen.is_capped {
         let (admitted, over) = caps::admit(rows, &bundle.policy.enforce.caps, admitted, now).await?;
         refusals.extend(over.into_iter().map(|(entry, reason)| refused(entry, reason)));
@@ -138,8 +151,7 @@ async fn write(ports: &impl Ports, incident: &Incident, input: &Input) -> Result
     let wanted: Vec<Wanted> = admitted
         .iter()
         .map(|entry| {
-            let hours =
-                if chosen.is_confirmed || !entry.automatic { entry.lifetime_hours } else { entry.unconfirmed_hours() };
+            let hours = chosen.lifetime_hours(entry);
             let (approved_by, expires_at) = (chosen.approved_by.clone(), now.plus_hours(i64::from(hours)));
             Wanted {
                 target: entry.target.clone(),
@@ -161,6 +173,7 @@ async fn choose<'a>(rows: &impl Rows, assessment: &'a Assessment, input: &Input)
     let by_policy = |entries: Vec<&'a Entry>, is_capped: bool| Chosen {
         entries,
         approved_by: POLICY.to_owned(),
+        decision: None,
         is_capped,
         is_confirmed: false,
     };
@@ -179,18 +192,22 @@ async fn choose<'a>(rows: &impl Rows, assessment: &'a Assessment, input: &Input)
     let approved: BTreeSet<&str> = decision.indicators.iter().map(String::as_str).collect();
     let is_approved = |entry: &&Entry| entry.asks() && approved.contains(entry.observable.key().as_str());
     let entries = plan.entries.iter().filter(is_approved).collect();
-    Ok(Chosen { entries, approved_by: decision.by, is_capped: true, is_confirmed: true })
+    let approved_by = decision.by.clone();
+    Ok(Chosen { entries, approved_by, decision: Some(decision), is_capped: true, is_confirmed: true })
 }
 
-/// What may be written. The guard refuses here too: the plan is only a document.
-fn gate<'a>(bundle: &Bundle, chosen: &Chosen<'a>) -> (Vec<&'a Entry>, Vec<Refused>) {
+/// What may be written. The guard refuses here too: the plan is only a document. So does whoever may approve what: the page
+/// that took the decision is only a page.
+fn gate<'a>(bundle: &Bundle, assessment: &Assessment, chosen: &Chosen<'a>) -> (Vec<&'a Entry>, Vec<Refused>) {
     let hosts = bundle.hosts();
     let guard = Guard::new(&bundle.policy, &hosts);
+    let authority = Authority { plan: &assessment.plan, alone_max: bundle.policy.review.alone_max };
+    let denied = |entry: &Entry| authority.denies(chosen.decision.as_ref()?, &assessment.participants, entry);
     let mut admitted = vec![];
     let mut refusals = vec![];
     for &entry in &chosen.entries {
         let guarded = guard.check(&entry.observable).map(|guarded| guarded.reason);
-        match entry.refused.clone().or(guarded) {
+        match entry.refused.clone().or(guarded).or_else(|| denied(entry)) {
             Some(reason) => refusals.push(refused(entry, reason)),
             None => admitted.push(entry),
         }

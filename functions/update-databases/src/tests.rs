@@ -125,17 +125,13 @@ impl Bench {
         let entries = self.assessment.plan.entries.iter();
         let keys = entries.filter(|e| approved.contains(e.observable.value())).map(|e| e.observable.key()).collect();
         let decision = Decision {
-            schema: Decision::SCHEMA.to_owned(),
             choice: Choice::Approved,
-            last: false,
             by: sample::APPROVER.to_owned(),
             authenticated_by: "mailbox".to_owned(),
-            at: self.clock.now(),
-            from: String::new(),
             reason: "seen".to_owned(),
-            shown_digest: String::new(),
             plan_digest: self.assessment.plan_digest.clone(),
             indicators: keys,
+            ..Decision::at(self.clock.now())
         };
         let write = Write::put(Decision::key(&self.incident.incident_id, 1, 1), &decision).unwrap();
         assert_eq!(self.rows.commit(&[write]).await.unwrap(), Commit::Done);

@@ -135,17 +135,13 @@ pub async fn killed(deployed: Rc<Deployed>) {
     let round = deployed.asked(&id, 1, 1).await;
     // What `review` writes in its one transaction; then it is killed, and wakes nobody.
     let decision = Decision {
-        schema: Decision::SCHEMA.to_owned(),
         choice: Choice::Rejected,
-        last: false,
         by: NIGHT_SHIFT.to_owned(),
         authenticated_by: "mailbox".to_owned(),
-        at: now(),
-        from: String::new(),
         reason: "a test of ours".to_owned(),
         shown_digest: round["shown_digest"].as_str().unwrap().to_owned(),
         plan_digest: round["plan_digest"].as_str().unwrap().to_owned(),
-        indicators: vec![],
+        ..Decision::at(now())
     };
     deployed.put(&format!("incident#{id}"), "decision#1#1", &serde_json::to_value(&decision).unwrap()).await;
     let due = now().plus_minutes(-1).to_string();

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Fault, Timestamp,
     assessment::Assessment,
-    decision::{Choice, Decision, Round},
+    decision::{Decision, Round},
     incident::{Refused, Run},
     ledger::{EntryState, LedgerEntry},
     plan::Entry,
@@ -142,7 +142,7 @@ async fn decided(rows: &impl Rows, assessment: &Assessment) -> Result<Vec<Decisi
         let run = row.key.sk.split('#').nth(1).and_then(|run| run.parse::<u32>().ok());
         let decision: Decision = Row::read(&row)?;
         // What a later run has inherited is the same decision.
-        let is_first = decision.choice != Choice::TimedOut && decision.authenticated_by != "inherited";
+        let is_first = decision.choice.settles() && decision.authenticated_by != "inherited";
         if run.is_some_and(|run| run < assessment.run) && is_first {
             decided.push(decision);
         }

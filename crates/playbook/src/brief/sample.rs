@@ -140,7 +140,7 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
     let opened_at = Timestamp::parse(ASSESSED_AT).map_err(|error| Fault::Rejected(error.to_string()))?;
     let deadline = opened_at.plus_minutes(60);
     let id = assessment.incident_id.clone();
-    Ok(Round {
+    let mut round = Round {
         schema: Round::SCHEMA.to_owned(),
         run: assessment.run,
         round: 1,
@@ -153,14 +153,21 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
         deadline,
         asked: vec![APPROVER.to_owned(), OTHER_APPROVER.to_owned()],
         skipped: vec![],
+        away: vec![],
         last: false,
-        shown_digest: decision::shown_digest(&id, assessment.run, question, &canonical::sha256_hex(&bytes))?,
+        asks: None,
+        sign_in: false,
+        alone_max: decision::alone_max(),
+        votes: 0,
+        shown_digest: String::new(),
         plan_digest: assessment.plan_digest.clone(),
         task_token: Some("token-1".to_owned()),
         due_kind: Some(decision::DUE_DEADLINE.to_owned()),
         due_at: Some(opened_at.plus_minutes(30)),
-        incident_id: id,
-    })
+        incident_id: id.clone(),
+    };
+    round.shown_digest = decision::shown_digest(&id, assessment.run, &round, &canonical::sha256_hex(&bytes))?;
+    Ok(round)
 }
 
 /// The same after much has happened: recorded and blocked at once, a ticket, a level that did not answer.

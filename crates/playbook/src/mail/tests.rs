@@ -8,20 +8,15 @@ use crate::{
 
 fn decision(reason: &str) -> Decision {
     Decision {
-        schema: Decision::SCHEMA.to_owned(),
         choice: Choice::Approved,
-        last: false,
         by: sample::APPROVER.to_owned(),
         authenticated_by: "mailbox".to_owned(),
-        at: Timestamp::from_millis(1_800_000_000_000),
-        from: String::new(),
         reason: reason.to_owned(),
-        shown_digest: String::new(),
-        plan_digest: String::new(),
         indicators: vec![
             "url#https://evil.example/login?next=invoice".to_owned(),
             "url#https://gone.example/".to_owned(),
         ],
+        ..Decision::at(Timestamp::from_millis(1_800_000_000_000))
     }
 }
 

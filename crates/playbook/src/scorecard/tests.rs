@@ -68,17 +68,12 @@ fn receipt(number: u32, run: u32, value: &str, outcomes: Vec<Outcome>) -> Receip
 fn decision(choice: Choice, indicators: &[&str]) -> Decision {
     let keys = indicators.iter().map(|value| Observable::parse_any(value).unwrap().key());
     Decision {
-        schema: Decision::SCHEMA.to_owned(),
         choice,
         last: true,
         by: "ana@soc.example".to_owned(),
         authenticated_by: "mailbox".to_owned(),
-        at: now(),
-        from: String::new(),
-        reason: String::new(),
-        shown_digest: String::new(),
-        plan_digest: String::new(),
         indicators: keys.collect(),
+        ..Decision::at(now())
     }
 }
 

@@ -40,17 +40,13 @@ fn story<'a>(incident: &'a Incident, assessment: &'a Assessment) -> Story<'a> {
 
 fn decision(choice: Choice, reason: &str) -> Decision {
     Decision {
-        schema: Decision::SCHEMA.to_owned(),
         choice,
         last: true,
         by: sample::APPROVER.to_owned(),
         authenticated_by: "mailbox".to_owned(),
-        at: Timestamp::parse(sample::ASSESSED_AT).unwrap().plus_minutes(5),
-        from: String::new(),
         reason: reason.to_owned(),
-        shown_digest: String::new(),
-        plan_digest: String::new(),
         indicators: vec!["url#https://evil.example/login?next=invoice".to_owned()],
+        ..Decision::at(Timestamp::parse(sample::ASSESSED_AT).unwrap().plus_minutes(5))
     }
 }
 

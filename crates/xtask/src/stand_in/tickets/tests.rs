@@ -129,17 +129,12 @@ impl Team {
 
 fn decision(choice: Choice) -> Decision {
     Decision {
-        schema: Decision::SCHEMA.to_owned(),
         choice,
         last: true,
         by: sample::APPROVER.to_owned(),
         authenticated_by: "mailbox".to_owned(),
-        at: now().plus_minutes(5),
-        from: String::new(),
         reason: "seen in two mailboxes".to_owned(),
-        shown_digest: String::new(),
-        plan_digest: String::new(),
-        indicators: vec![],
+        ..Decision::at(now().plus_minutes(5))
     }
 }
 
