@@ -1,6 +1,7 @@
 //! A brief: what a person is shown of an assessment, in mail and on the page. Every text in it is harmless and bounded.
 
 mod around;
+mod offer;
 #[cfg(feature = "fakes")]
 pub mod sample;
 pub(crate) mod words;
@@ -10,14 +11,14 @@ use std::collections::BTreeSet;
 use ioc::Observable;
 
 pub use around::{Surroundings, Written};
+use words::cut;
 pub use words::{ago, ahead, hostile, moment, short_moment};
-use words::{cut, hours};
 
 use crate::{
     Timestamp,
     assessment::{Assessed, Assessment, Said},
     canonical,
-    decision::{Choice, Decision, OPEN, Question, Round},
+    decision::{Choice, Decision, OPEN, Question, Round, Shows},
     incident::Withheld,
     outcome::Judgement,
 };
@@ -88,17 +89,25 @@ pub struct Brief {
     pub omissions: Vec<String>,
     /// Who was not asked because the mailbox is part of the incident.
     pub skipped: Vec<String>,
+    /// Who was not asked because they are away.
+    pub away: Vec<String>,
+    /// Whether people have to sign in to decide.
+    pub sign_in: bool,
+    /// Whether verdicts and evidence are shown.
+    pub shows_evidence: bool,
+    /// What a person should know of how it was handled.
+    pub warning: String,
 }
 
 /// One answer to choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The value in the form.
-    pub value: &'static str,
+    pub value: String,
     /// What it is called.
-    pub label: &'static str,
+    pub label: String,
     /// What follows.
-    pub effect: &'static str,
+    pub effect: String,
 }
 
 /// An indicator that approval may enforce.
@@ -114,6 +123,12 @@ pub struct Offer {
     pub is_ticked: bool,
     /// Whether it is enforced already, for some hours, because policy says so.
     pub is_automatic: bool,
+    /// Why one person cannot approve it alone.
+    pub second: Option<String>,
+    /// Why it cannot be ticked at all.
+    pub barred: Option<String>,
+    /// Shorter lives that a person may choose: hours and their name.
+    pub shorter: Vec<(u32, String)>,
 }
 
 /// What was done with an indicator before anybody was asked.
@@ -181,15 +196,21 @@ impl Brief {
     /// The brief of a round at a moment.
     #[must_use]
     pub fn of(assessment: &Assessment, round: &Round, around: &Surroundings, now: Timestamp) -> Self {
-        // Only where approval is a choice can anything be ticked.
-        let offers = if round.question == Question::ApprovePlan { offers(assessment) } else { vec![] };
+        // Only where approval is a choice, or an author asks for it, can anything be ticked.
+        let offers = match round.question {
+            Question::ApprovePlan => offer::of_plan(assessment, round),
+            Question::Manual if round.asks.as_ref().is_some_and(|asks| asks.indicators) => {
+                offer::of_findings(assessment)
+            }
+            Question::Manual | Question::NeedsData => vec![],
+        };
         let (findings, findings_left_out) = findings(assessment, now);
         Self {
             incident_id: assessment.incident_id.to_string(),
             run: assessment.run,
             subject: hostile(&assessment.subject, TEXT_MAX_CHARS),
-            question: question(round.question, &offers),
-            answers: answers(round.question),
+            question: offer::question(round, &offers),
+            answers: offer::answers(round),
             severity: assessment.severity.as_str().to_uppercase(),
             severity_terms: lines(&assessment.severity_terms),
             lead: lead(assessment),
@@ -216,6 +237,10 @@ impl Brief {
                     .map(|o| format!("{}: {}", hostile(&o.place, TEXT_MAX_CHARS), hostile(&o.reason, TEXT_MAX_CHARS))),
             ),
             skipped: lines(&round.skipped),
+            away: lines(&round.away),
+            sign_in: round.sign_in,
+            shows_evidence: round.asks.as_ref().is_none_or(|asks| asks.evidence == Shows::Assessment),
+            warning: around.warning.as_ref().map_or_else(String::new, |text| hostile(text, TEXT_MAX_CHARS)),
             offers,
         }
     }
@@ -285,69 +310,6 @@ pub const fn effect(choice: Choice) -> &'static str {
         Choice::Answered => "the playbook goes on with this answer",
         Choice::TimedOut => "nothing is enforced",
     }
-}
-
-fn answers(question: Question) -> Vec<Answer> {
-    let label = |choice| match choice {
-        Choice::Approved => "Approve",
-        Choice::Rejected => "False positive",
-        Choice::Acknowledged => "Acknowledge",
-        Choice::LookAgain => "Look again",
-        Choice::Escalated => "Escalate",
-        Choice::Answered => "Answer",
-        Choice::TimedOut => "Nobody decided",
-    };
-    question.choices().iter().map(|c| Answer { value: c.as_str(), label: label(*c), effect: effect(*c) }).collect()
-}
-
-fn question(question: Question, offers: &[Offer]) -> String {
-    let ticked = offers.iter().filter(|offer| offer.is_ticked).count();
-    let is_blocked = offers.iter().filter(|offer| offer.is_ticked).all(|offer| offer.is_automatic);
-    let be = if is_blocked { "stay" } else { "be" };
-    let torn = offers.len() - ticked;
-    let these = |number: usize| match number {
-        1 => "this indicator".to_owned(),
-        _ => format!("these {number} indicators"),
-    };
-    match (question, ticked, torn) {
-        (Question::NeedsData, ..) => {
-            "Required sources failed, so nobody knows whether this is harmful. What now?".to_owned()
-        }
-        (_, 0, 0) => "Nothing may be blocked here, see why below. Is this malicious, or a false positive?".to_owned(),
-        (_, 0, _) => format!("The sources contradict each other. Shall {} be blocked?", these(torn)),
-        (_, _, 0) => format!("Shall {} {be} blocked?", these(ticked)),
-        _ => format!("Shall {} {be} blocked? The sources contradict each other on {torn} more.", these(ticked)),
-    }
-}
-
-fn offers(assessment: &Assessment) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = vec![];
-    for entry in assessment.plan.open() {
-        let tick = tick(&entry.observable.key());
-        // What is enforced already leaves within hours; approval gives it its full time.
-        let (verb, until) = if entry.automatic {
-            ("keep blocking", assessment.assessed_at.plus_hours(i64::from(entry.lifetime_hours)))
-        } else {
-            ("block", entry.expires_at)
-        };
-        let (target, hours) = (hostile(&entry.target, 80), hours(entry.lifetime_hours));
-        let act = format!("{verb} on {target} for {hours}, until {}", moment(until));
-        match offers.iter_mut().find(|offer| offer.tick == tick) {
-            Some(offer) => {
-                offer.acts.push(act);
-                offer.is_ticked |= entry.ticked;
-                offer.is_automatic &= entry.automatic;
-            }
-            None => offers.push(Offer {
-                tick,
-                indicator: spell(&entry.observable),
-                acts: vec![act],
-                is_ticked: entry.ticked,
-                is_automatic: entry.automatic,
-            }),
-        }
-    }
-    offers
 }
 
 fn refused(assessment: &Assessment) -> Vec<String> {

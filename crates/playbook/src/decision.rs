@@ -71,9 +71,10 @@ pub struct Round {
     /// Entries that one person may approve alone.
     #[serde(default = "alone_max")]
     pub alone_max: usize,
-    /// How many votes were taken: raised with each, so that two at once do not overlook each other.
-    #[serde(default)]
-    pub votes: u32,
+    /// How many votes were taken: raised with each, so that two at once do not overlook each other. Absent in rounds of
+    /// release 0.1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub votes: Option<u32>,
     /// Digest of what is shown: assessment and question.
     pub shown_digest: String,
     /// Digest of the plan.
@@ -112,6 +113,22 @@ impl Round {
     #[must_use]
     pub fn key(id: &IncidentId, run: u32, round: u32) -> Key {
         Key::new(format!("incident#{id}"), format!("round#{run}#{round}"))
+    }
+
+    /// The answers that a person may choose from. Where a level follows, the question may be handed on.
+    #[must_use]
+    pub fn choices(&self) -> Vec<Choice> {
+        let mut choices = self.question.choices().to_vec();
+        if !self.last && self.question != Question::Manual {
+            choices.push(Choice::Escalated);
+        }
+        choices
+    }
+
+    /// Holds as long as no vote has been taken since this was read.
+    #[must_use]
+    pub fn counted(&self) -> Condition {
+        self.votes.map_or(Condition::Lacks("votes"), |votes| Condition::Is("votes", votes.into()))
     }
 
     /// Reads a round.

@@ -77,6 +77,7 @@ pub async fn open(
         route: None,
         result: None,
         failure: None,
+        warning: None,
         machine,
         fingerprint,
         parent: None,

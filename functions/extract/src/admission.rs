@@ -96,6 +96,7 @@ async fn incident_of(
         route: None,
         result: None,
         failure: None,
+        warning: None,
         machine: word(input.machine.as_deref(), &settings.stack),
         fingerprint: None,
         parent: None,

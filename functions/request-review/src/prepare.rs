@@ -133,7 +133,7 @@ async fn open(
         asks,
         sign_in: world.settings.signs_in,
         alone_max: bundle.policy.review.alone_max,
-        votes: 0,
+        votes: Some(0),
         shown_digest: String::new(),
         plan_digest: assessment.plan_digest.clone(),
         task_token: None,

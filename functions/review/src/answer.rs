@@ -186,7 +186,10 @@ pub fn receipt(settings: &Settings, visit: &Visit, decision: &Decision) -> Resul
         Choice::Approved => "Approved",
         Choice::Rejected => "Called a false positive",
         Choice::Acknowledged => "Acknowledged",
-        Choice::LookAgain | Choice::TimedOut => "Looked at again",
+        Choice::LookAgain => "Looked at again",
+        Choice::Escalated => "Handed to the next level",
+        Choice::Answered => "Answered",
+        Choice::TimedOut => "Not decided",
     };
     html(
         StatusCode::OK,
@@ -206,8 +209,9 @@ pub fn receipt(settings: &Settings, visit: &Visit, decision: &Decision) -> Resul
     )
 }
 
-/// Taken: the browser goes on to the receipt, so that reloading posts nothing again.
-pub fn decided(settings: &Settings, visit: &Visit) -> Result<Response<Vec<u8>>, Fault> {
+/// Taken: the browser goes on to the receipt, or to the page where a second person has to approve, so that reloading posts
+/// nothing again.
+pub fn back(settings: &Settings, visit: &Visit, _is_decided: bool) -> Result<Response<Vec<u8>>, Fault> {
     let mut response = respond(StatusCode::SEE_OTHER, "text/plain", vec![]);
     set(&mut response, header::LOCATION, &format!("{}/r/{}", settings.base(), visit.secret.reveal()))?;
     Ok(response)

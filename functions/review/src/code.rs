@@ -3,6 +3,7 @@
 use http::{Request, Response, StatusCode};
 use playbook::{
     Fault, Timestamp,
+    audit::{Entry, Event},
     decision::Link,
     mail,
     ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
@@ -135,9 +136,17 @@ async fn send(
         visit.link.codes_sent.iter().copied().filter(|at| now.ms_since(*at) < HOUR_MS).collect();
     sent.push(now);
     let counted = json!({ "codes_sent": sent, "revision": visit.link.revision + 1 });
+    let of = (&visit.link.incident_id, visit.link.run, visit.link.round);
+    let audited = Entry {
+        who: visit.link.approver.clone(),
+        authenticated_by: "nobody".to_owned(),
+        from: asked_from.to_owned(),
+        ..Entry::of(of, Event::CodeMailed, now)
+    };
     let writes = [
         Write::set(Link::key(&visit.digest), &counted)?.only_if(Condition::Is("revision", visit.link.revision.into())),
         Write::put(key(&visit.digest, session), &row)?,
+        audited.write(world.entropy)?,
     ];
     if world.rows.commit(&writes).await? == Commit::Conflict {
         return Ok(false);
@@ -173,14 +182,31 @@ pub async fn prove(
     if rows.commit(&[spend]).await? == Commit::Conflict {
         return Ok(Proof::Busy);
     }
-    let typed: String = typed.chars().filter(|c| !c.is_whitespace()).take(16).collect();
-    if gate::is_same(&code.mac, &session.code_mac(settings, &visit.digest, &typed)) {
+    if gate::is_same(&code.mac, &session.code_mac(settings, &visit.digest, &plain(typed))) {
         return Ok(Proof::Right(code.mac));
     }
     match TRIES - code.tries - 1 {
         0 => Ok(Proof::UsedUp),
         left => Ok(Proof::Wrong(left)),
     }
+}
+
+/// Whether what was typed is this session's code, be it used up: for the record only, after there is nothing to decide.
+pub async fn was_right(
+    rows: &impl Rows,
+    settings: &Settings,
+    visit: &Visit,
+    session: &Session,
+    typed: &str,
+) -> Result<bool, Fault> {
+    let Some(row) = rows.get(&key(&visit.digest, session)).await? else { return Ok(false) };
+    let code: OneTimeCode = Row::read(&row)?;
+    Ok(gate::is_same(&code.mac, &session.code_mac(settings, &visit.digest, &plain(typed))))
+}
+
+/// A code as it is meant: without blanks.
+fn plain(typed: &str) -> String {
+    typed.chars().filter(|c| !c.is_whitespace()).take(16).collect()
 }
 
 /// Six digits, each code as likely as every other.

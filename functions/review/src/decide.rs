@@ -1,183 +1,202 @@
-//! The decision: every check in order, then one transaction that only one person can win.
-
-use std::collections::BTreeSet;
+//! The decision: every check in order, then one transaction. The vote that is enough writes the one decision of the round.
 
 use http::{Request, Response, StatusCode};
 use playbook::{
     Fault, Timestamp,
-    brief::tick,
-    decision::{Choice, Decision},
+    audit::Event,
+    decision::{Authority, OPEN, Outcome, Round, Vote},
     incident::{Incident, Run},
     ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
     rows::{Commit, Condition, Rows, Write},
     waking,
 };
+use serde_json::json;
 use tracing::{error, info};
 
 use crate::{
     World, answer,
-    code::{self, Proof},
+    ballot::Ballot,
+    code,
     form::Form,
     gate::{self, Session},
     page::{Draft, Page},
+    person::{self, Person},
     visit::{Standing, Visit},
 };
 
-const REASON_MAX_CHARS: usize = 2_000;
+/// How often a vote is counted again because another came between; more people are not asked in a round.
+const COUNTS_MAX: usize = 8;
 
 /// Takes the decision that a person posted, or says what is missing.
 pub async fn decide(
     world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
-    visit: &Visit,
+    visit: Visit,
     request: &Request<Vec<u8>>,
     now: Timestamp,
 ) -> Result<Response<Vec<u8>>, Fault> {
     let Some(form) = Form::read(request) else { return answer::no_form(world.settings) };
     let session = match gate::admit(request.headers(), world.settings, &visit.digest, form.one("csrf")) {
         Ok(session) => session,
-        Err(refused) => return answer::refused(world.settings, visit, refused),
+        Err(refused) => return answer::refused(world.settings, &visit, refused),
     };
     if !visit.may_decide() {
         return answer::not_yours(world.settings);
     }
-    let page = Page { visit, session: &session, settings: world.settings, now };
+    let page = Page { visit: &visit, session: &session, settings: world.settings, now };
     let draft = Draft::of(&form);
     let again = |status, problem: String| page.answer(status, &draft.clone().with_problem(problem));
 
-    let wish = match Wish::of(&form, visit) {
-        Ok(wish) => wish,
+    let ballot = match Ballot::of(&form, &visit) {
+        Ok(ballot) => ballot,
         Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
     };
-    let proof = code::prove(world.rows, world.settings, visit, &session, form.one("code"), now).await?;
-    let mac = match proof {
-        Proof::Right(mac) => mac,
-        other => return again(StatusCode::UNPROCESSABLE_ENTITY, what_is_wrong(&other)),
+    let of = (&visit, &session, &form);
+    let person = match Person::prove(world.rows, world.settings, of, now).await? {
+        Ok(person) => person,
+        Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
+    };
+    let from = code::caller(request);
+    let vote = match ballot.vote(&visit, &person, &from, now) {
+        Ok(vote) => vote,
+        Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
     };
     if form.one("shown_digest") != visit.shown_digest {
+        let shown_digest = form.one("shown_digest").chars().take(64).collect();
+        let vote = Vote { shown_digest, ..vote };
+        let refused = person::entry(&visit, &vote, Event::Refused, "what was shown has changed");
+        person::record(world, &refused).await;
         return page.answer(StatusCode::CONFLICT, &Draft::changed());
     }
-    let indicators = match wish.indicators(visit) {
-        Ok(indicators) => indicators,
-        Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
-    };
-    let decision = Decision {
-        choice: wish.choice,
-        by: visit.link.approver.clone(),
-        authenticated_by: "mailbox".to_owned(),
-        from: code::caller(request),
-        reason: wish.reason,
-        shown_digest: visit.shown_digest.clone(),
-        plan_digest: visit.assessment.plan_digest.clone(),
-        indicators,
-        ..Decision::at(now)
-    };
-    take(world, visit, &session, &mac, &decision, now).await
+    Box::pin(cast(world, visit, (&session, &person), &ballot, vote)).await
 }
 
-async fn take(
+/// Casts the vote: counts it beside the others, again where another came between.
+async fn cast(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
+    visit: Visit,
+    (session, person): (&Session, &Person),
+    ballot: &Ballot,
+    vote: Vote,
+) -> Result<Response<Vec<u8>>, Fault> {
+    let (mut visit, mut vote) = (visit, vote);
+    for _ in 0..COUNTS_MAX {
+        let authority = Authority { plan: &visit.assessment.plan, alone_max: visit.round.alone_max };
+        let outcome = vote.tally(&visit.votes, &authority);
+        let writes = writes(world.entropy, &visit, (session, person), &vote, &outcome)?;
+        let committed = world.rows.commit(&writes).await;
+        if committed == Ok(Commit::Done) {
+            return done(world, &visit, &vote, &outcome).await;
+        }
+        // Somebody else won, the deadline passed, what is shown changed, or another vote came between. After a fault the
+        // record knows what stands.
+        let Some(seen) = Visit::find(world.evidence, world.rows, visit.secret.clone(), vote.at).await? else {
+            return answer::unknown(world.settings);
+        };
+        let is_same = seen.shown_digest == visit.shown_digest && seen.round.votes != visit.round.votes;
+        if committed == Ok(Commit::Conflict) && matches!(seen.standing(vote.at), Standing::Open) && is_same {
+            match ballot.vote(&seen, person, &vote.from, vote.at) {
+                Ok(counted) => (visit, vote) = (seen, counted),
+                Err(_) => return lost(world, &seen, session, &vote, None).await,
+            }
+            continue;
+        }
+        return lost(world, &seen, session, &vote, committed.err()).await;
+    }
+    lost(world, &visit, session, &vote, None).await
+}
+
+/// The vote is on record: people are woken if it decides.
+async fn done(
     world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     visit: &Visit,
-    session: &Session,
-    mac: &str,
-    decision: &Decision,
-    now: Timestamp,
+    vote: &Vote,
+    outcome: &Outcome,
 ) -> Result<Response<Vec<u8>>, Fault> {
-    let committed = world.rows.commit(&writes(visit, session, mac, decision, now)?).await;
-    let id = &visit.link.incident_id;
-    if committed != Ok(Commit::Done) {
-        // Somebody else won, the deadline passed, or what is shown changed. After a fault the record knows what stands.
-        let fault = committed.err();
-        return match Visit::find(world.evidence, world.rows, visit.secret.clone(), now).await? {
-            Some(seen) => match (seen.standing(now), fault) {
-                (Standing::Decided(stands), _) => answer::receipt(world.settings, &seen, stands),
-                (_, Some(fault)) => Err(fault),
-                (Standing::Superseded, None) => answer::superseded(world.settings, &seen),
-                (Standing::Expired, None) => answer::expired(world.settings, &seen),
-                (Standing::Open, None) => {
-                    let page = Page { visit: &seen, session, settings: world.settings, now };
-                    page.answer(StatusCode::CONFLICT, &Draft::changed())
-                }
-            },
-            None => answer::unknown(world.settings),
-        };
+    let (id, choice) = (&visit.link.incident_id, vote.choice.as_str());
+    if matches!(outcome, Outcome::Stands(_)) {
+        info!(stage = "review", incident.id = %id, choice, "voted; a second person has to");
+        return answer::back(world.settings, visit, false);
     }
-    info!(stage = "review", incident.id = %id, choice = decision.choice.as_str(), "decided");
+    info!(stage = "review", incident.id = %id, choice, "decided");
     // The decision stands, whether or not the execution can be woken now: `sweep` wakes what nobody woke.
-    if let Err(fault) = waking::wake(world.rows, world.machines, id, visit.link.run, visit.link.round, now).await {
+    if let Err(fault) = waking::wake(world.rows, world.machines, id, visit.link.run, visit.link.round, vote.at).await {
         error!(stage = "review", incident.id = %id, fault = fault.name(), "nobody could be woken yet: {fault}");
     }
-    answer::decided(world.settings, visit)
+    answer::back(world.settings, visit, true)
 }
 
-/// All or nothing: the decision, once; the round, open and in time; the code, once; and all that was shown, unchanged.
-fn writes(
-    visit: &Visit,
+/// The vote is not on record, or it cannot be told whether it is: says what stands instead.
+async fn lost(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
+    seen: &Visit,
     session: &Session,
-    mac: &str,
-    decision: &Decision,
-    now: Timestamp,
-) -> Result<Vec<Write>, Fault> {
-    let id = &visit.link.incident_id;
-    let mut writes = decision.writes(&visit.round, now)?;
-    for write in writes.iter_mut().filter(|write| write.key.sk.starts_with("round#")) {
-        write.conditions.push(Condition::After("deadline", now.to_string()));
+    vote: &Vote,
+    fault: Option<Fault>,
+) -> Result<Response<Vec<u8>>, Fault> {
+    let standing = seen.standing(vote.at);
+    // An answer that got lost is no defeat: what stands may be this very vote.
+    let is_own = match &standing {
+        Standing::Decided(decision) => decision.votes.iter().any(|voter| voter.who == vote.who && voter.at == vote.at),
+        _ => seen.votes.contains(vote),
+    };
+    let why = match &standing {
+        Standing::Decided(_) => "it was decided already",
+        Standing::Superseded => "a later run asks anew",
+        Standing::Expired => "the time to decide was over",
+        Standing::Open if fault.is_some() => "the record did not answer",
+        Standing::Open => "what was shown has changed",
+    };
+    if !is_own {
+        person::record(world, &person::entry(seen, vote, Event::Refused, why)).await;
     }
-    writes.push(code::use_up(&visit.digest, session, mac)?);
+    match (standing, fault) {
+        (Standing::Open, _) if is_own => answer::back(world.settings, seen, false),
+        (Standing::Decided(stands), _) => answer::receipt(world.settings, seen, stands),
+        (_, Some(fault)) => Err(fault),
+        (Standing::Superseded, None) => answer::superseded(world.settings, seen),
+        (Standing::Expired, None) => answer::expired(world.settings, seen),
+        (Standing::Open, None) => {
+            let page = Page { visit: seen, session, settings: world.settings, now: vote.at };
+            page.answer(StatusCode::CONFLICT, &Draft::changed())
+        }
+    }
+}
+
+/// All or nothing: the vote, and what goes on record of it; the decision, once, where the vote is enough; the round, open
+/// and in time, with the same votes as were counted; the proof, once; and all that was shown, unchanged.
+fn writes(
+    entropy: &impl Entropy,
+    visit: &Visit,
+    (session, person): (&Session, &Person),
+    vote: &Vote,
+    outcome: &Outcome,
+) -> Result<Vec<Write>, Fault> {
+    let (id, round, at) = (&visit.link.incident_id, &visit.round, vote.at);
+    let mut writes = vec![vote.write(round)?];
+    let audited = match outcome {
+        Outcome::Decides(decision) => {
+            writes.extend(decision.writes(round, at)?);
+            let others: Vec<&str> = decision.votes.iter().map(|voter| voter.who.as_str()).collect();
+            person::entry(visit, vote, Event::Decided, &format!("by the votes of {}", others.join(", ")))
+        }
+        Outcome::Stands(why) => {
+            let votes = json!({ "votes": round.votes.unwrap_or_default().saturating_add(1) });
+            let open = Write::set(Round::key(id, round.run, round.round), &votes)?
+                .only_if(Condition::Is("state", OPEN.into()))
+                .only_if(Condition::Is("shown_digest", round.shown_digest.as_str().into()));
+            writes.push(open);
+            person::entry(visit, vote, Event::Voted, &format!("a second person has to approve: {why}"))
+        }
+    };
+    for write in writes.iter_mut().filter(|write| write.key.sk.starts_with("round#")) {
+        write.conditions.push(Condition::After("deadline", at.to_string()));
+        write.conditions.push(round.counted());
+    }
+    writes.push(audited.write(entropy)?);
+    writes.extend(person.use_up(&visit.digest, session)?);
     writes.push(
         Write::check(Run::key(id, visit.link.run)).only_if(Condition::Is("assessment", visit.assessment_place.clone())),
     );
     writes.push(Write::check(Incident::key(id)).only_if(Condition::Is("run", visit.link.run.into())));
     Ok(writes)
-}
-
-/// What the person wants.
-struct Wish {
-    choice: Choice,
-    reason: String,
-    ticks: BTreeSet<String>,
-}
-
-impl Wish {
-    fn of(form: &Form, visit: &Visit) -> Result<Self, String> {
-        let chosen = form.one("choice");
-        let choice = visit.round.question.choices().iter().find(|choice| choice.as_str() == chosen);
-        let choice = *choice.ok_or("Choose one of the answers. None is chosen beforehand.")?;
-        let reason = form.one("reason").split_whitespace().collect::<Vec<_>>().join(" ");
-        match reason.chars().count() {
-            0 => return Err("Give a reason: it is what your colleagues will read.".to_owned()),
-            1..=REASON_MAX_CHARS => {}
-            long => return Err(format!("The reason has {long} characters, at most {REASON_MAX_CHARS} are kept.")),
-        }
-        Ok(Self { choice, reason, ticks: form.all("indicators").map(str::to_owned).collect() })
-    }
-
-    /// The keys of what is approved: only what the plan may write and what leaves by itself, whatever the form says.
-    fn indicators(&self, visit: &Visit) -> Result<Vec<String>, String> {
-        if self.choice != Choice::Approved {
-            return Ok(vec![]);
-        }
-        let open = visit.assessment.plan.open().filter(|entry| entry.lifetime_hours > 0);
-        let mut offered: Vec<String> = open.map(|entry| entry.observable.key()).collect();
-        offered.dedup();
-        let known: BTreeSet<String> = offered.iter().map(|key| tick(key)).collect();
-        if !self.ticks.is_subset(&known) {
-            return Err("The form ticks an indicator that may not be approved. Nothing was decided.".to_owned());
-        }
-        let mut seen = BTreeSet::new();
-        offered.retain(|key| self.ticks.contains(&tick(key)) && seen.insert(key.clone()));
-        Ok(offered)
-    }
-}
-
-fn what_is_wrong(proof: &Proof) -> String {
-    match proof {
-        Proof::Right(_) | Proof::Busy => "Another try came at the same moment. Try again.".to_owned(),
-        Proof::NotAsked => {
-            "Ask for a one-time code first. A code is good only in the browser that asked for it.".to_owned()
-        }
-        Proof::Expired => "The code is older than ten minutes. Ask for a new one.".to_owned(),
-        Proof::UsedUp => "The code is wrong, and all tries are used up. Ask for a new code.".to_owned(),
-        Proof::Wrong(1) => "The code is wrong. One try is left.".to_owned(),
-        Proof::Wrong(left) => format!("The code is wrong. {left} tries are left."),
-    }
 }

@@ -27,6 +27,11 @@ impl Form {
         }
     }
 
+    /// The fields whose name begins so, by what follows in it.
+    pub fn starting<'f>(&'f self, prefix: &str) -> impl Iterator<Item = (&'f str, &'f str)> {
+        self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+    }
+
     /// Every value of a field.
     pub fn all<'f>(&'f self, name: &str) -> impl Iterator<Item = &'f str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())

@@ -3,17 +3,19 @@
 //! GET, HEAD and OPTIONS write nothing. Deciding takes a POST from our own page, and proof of the person.
 
 mod answer;
+mod ballot;
 mod code;
 mod decide;
 mod form;
 mod gate;
 mod page;
+mod person;
 mod settings;
 mod visit;
 
 use http::{Method, Request, Response, StatusCode};
 use playbook::{
-    Fault,
+    Fault, Timestamp,
     decision::LinkSecret,
     ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
     rows::Rows,
@@ -23,6 +25,7 @@ use tracing::error;
 pub use settings::Settings;
 
 use crate::{
+    form::Form,
     gate::Session,
     page::Draft,
     visit::{Standing, Visit},
@@ -111,6 +114,15 @@ async fn answer(
     let Some(visit) = Visit::find(world.evidence, world.rows, secret, now).await? else {
         return answer::unknown(world.settings);
     };
+    let too_late = match visit.standing(now) {
+        Standing::Decided(_) => Some("it was decided already"),
+        Standing::Superseded => Some("a later run asks anew"),
+        Standing::Expired => Some("the time to decide was over"),
+        Standing::Open => None,
+    };
+    if let (Route::Decide(_), Some(why)) = (&route, too_late) {
+        late(world, &visit, request, why, now).await?;
+    }
     match visit.standing(now) {
         Standing::Decided(decision) => return answer::receipt(world.settings, &visit, decision),
         Standing::Superseded => return answer::superseded(world.settings, &visit),
@@ -120,12 +132,27 @@ async fn answer(
     }
     match route {
         Route::Code(_) => code::ask(world, &visit, request, now).await,
-        Route::Decide(_) => decide::decide(world, &visit, request, now).await,
+        Route::Decide(_) => Box::pin(decide::decide(world, visit, request, now)).await,
         _ => {
             let session = Session::of(request.headers(), world.settings);
             let session = session.map_or_else(|| Session::fresh(world.entropy), Ok)?;
             let page = page::Page { visit: &visit, session: &session, settings: world.settings, now };
             page.answer(StatusCode::OK, &Draft::default())
         }
+    }
+}
+
+/// Puts on record that a person whom we know came too late to decide.
+async fn late(
+    world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
+    visit: &Visit,
+    request: &Request<Vec<u8>>,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let Some(form) = Form::read(request) else { return Ok(()) };
+    match gate::admit(request.headers(), world.settings, &visit.digest, form.one("csrf")) {
+        Ok(session) => person::record_late(world, (visit, &session, &form), request, why, now).await,
+        Err(_) => Ok(()),
     }
 }

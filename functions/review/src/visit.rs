@@ -5,7 +5,7 @@ use playbook::{
     assessment::Assessment,
     brief::Surroundings,
     canonical,
-    decision::{self, Decision, Link, LinkSecret, Round},
+    decision::{self, Decision, Link, LinkSecret, Round, Vote},
     incident::{EvidenceRef, Incident, Run},
     ports::Evidence,
     rows::{Row, Rows},
@@ -25,6 +25,8 @@ pub struct Visit {
     pub round: Round,
     /// What was decided in it.
     pub decision: Option<Decision>,
+    /// What people said in it so far.
+    pub votes: Vec<Vote>,
     /// What is shown.
     pub assessment: Assessment,
     /// Where the assessment lies, as the run's row has it: a decision counts only while this is so.
@@ -69,6 +71,7 @@ impl Visit {
         let lost = |what: &str| Fault::Rejected(format!("run {run} of {id} has a link and no {what}"));
         let round = Round::load(rows, id, *run, link.round).await?.ok_or_else(|| lost("round"))?;
         let decision = Decision::load(rows, id, *run, link.round).await?;
+        let votes = Vote::all(rows, id, *run, link.round).await?;
         let current_run = Incident::load(rows, id).await?.run;
 
         let place = rows.get(&Run::key(id, *run)).await?.and_then(|row: Row| row.attributes.get("assessment").cloned());
@@ -78,13 +81,14 @@ impl Visit {
         let bytes = evidence.fetch(&document).await?;
         let assessment: Assessment = serde_json::from_slice(&bytes).map_err(|_| lost("readable assessment"))?;
         let around = Surroundings::load(rows, &assessment, link.round).await?;
-        let shown_digest = decision::shown_digest(id, *run, round.question, &canonical::sha256_hex(&bytes))?;
+        let shown_digest = decision::shown_digest(id, *run, &round, &canonical::sha256_hex(&bytes))?;
         Ok(Some(Self {
             secret,
             digest,
             link,
             round,
             decision,
+            votes,
             assessment,
             assessment_place,
             shown_digest,

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     Fault, Timestamp,
     assessment::Assessment,
-    decision::{Decision, Round},
-    incident::{Refused, Run},
+    decision::{Choice, Decision, Round},
+    incident::{Incident, Refused, Run},
     ledger::{EntryState, LedgerEntry},
     plan::Entry,
     rows::{Row, Rows},
@@ -34,6 +34,10 @@ pub struct Surroundings {
     pub decided: Vec<Decision>,
     /// What was to be written without asking, and where it stands.
     pub written: Vec<Written>,
+    /// Of the earlier rounds, who handed the question on.
+    pub handed_on: BTreeMap<u32, Decision>,
+    /// What a person should know of how the incident was handled.
+    pub warning: Option<String>,
 }
 
 /// An entry that needed nobody's approval.
@@ -63,8 +67,14 @@ impl Surroundings {
                 entry: entry.clone(),
             });
         }
+        let mut handed_on = BTreeMap::new();
+        for round in &earlier {
+            let decision = Decision::load(rows, id, run, round.round).await?;
+            handed_on.extend(decision.filter(|d| d.choice == Choice::Escalated).map(|d| (round.round, d)));
+        }
         let tickets = Ticket::all(rows, id).await?;
-        Ok(Self { tickets, earlier, decided: decided(rows, assessment).await?, written })
+        let warning = Incident::load(rows, id).await?.warning;
+        Ok(Self { tickets, earlier, decided: decided(rows, assessment).await?, written, handed_on, warning })
     }
 
     /// When the last of what was enforced without asking leaves by itself; `None` when there is nothing such.
@@ -104,6 +114,10 @@ impl Surroundings {
             );
             let people = if asked.is_empty() { "nobody".to_owned() } else { asked.join(", ") };
             let verb = if asked.len() == 1 { "was" } else { "were" };
+            if let Some(decision) = self.handed_on.get(&round.round) {
+                let (by, reason) = (hostile(&decision.by, 254), hostile(&decision.reason, TEXT_MAX_CHARS));
+                return format!("level {}: {people} {verb} asked{when}, and {by} handed it on: {reason}", round.round);
+            }
             format!("level {}: {people} {verb} asked{when} and did not answer by {deadline}", round.round)
         }))
     }

@@ -158,7 +158,7 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
         asks: None,
         sign_in: false,
         alone_max: decision::alone_max(),
-        votes: 0,
+        votes: Some(0),
         shown_digest: String::new(),
         plan_digest: assessment.plan_digest.clone(),
         task_token: Some("token-1".to_owned()),
@@ -212,6 +212,12 @@ pub fn busy() -> Result<(Assessment, Round, Surroundings), Fault> {
     let ticket = parsed(json!({
         "schema": "ticket/1", "target": "jira", "owner": "", "claimed_at": ASSESSED_AT, "external_id": "IOC-17",
         "permalink": "https://jira.corp.example/browse/IOC-17" }))?;
-    let around = Surroundings { tickets: vec![ticket], earlier: vec![earlier], decided: vec![], written };
+    let around = Surroundings {
+        tickets: vec![ticket],
+        earlier: vec![earlier],
+        decided: vec![],
+        written,
+        ..Surroundings::default()
+    };
     Ok((assessment, second, around))
 }

@@ -23,6 +23,7 @@ fn incident(assessment: &Assessment) -> Incident {
         route: None,
         result: None,
         failure: None,
+        warning: None,
         machine: None,
         fingerprint: None,
         parent: None,
