@@ -243,7 +243,7 @@ impl World {
 
     /// States `PrepareReview` and `AwaitDecision`: people are mailed, the execution sleeps behind its token. The answer of the first.
     pub async fn request_review(&self, id: &IncidentId) -> request_review::Output {
-        let settings = request_review::Settings { public_base_url: BASE_URL.to_owned() };
+        let settings = request_review::Settings { public_base_url: BASE_URL.to_owned(), signs_in: false };
         let world = request_review::World {
             evidence: &self.evidence,
             rows: &self.rows,

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use playbook::{
     Fault,
     brief::{self, hostile, moment},
-    decision::{Choice, Decision},
+    decision::{Choice, Decision, Voter},
 };
 
 use crate::{gate::Refused, settings::Settings, visit::Visit};
@@ -48,6 +48,11 @@ struct ReceiptHtml<'a> {
     effect: &'a str,
     indicators: &'a [String],
     is_approval: bool,
+    /// Everybody whose vote stands behind it, where that is more than one.
+    voters: &'a [String],
+    /// The answer to an author's question; empty where it is none.
+    answer: &'a str,
+    undo: &'a str,
 }
 
 /// A page with every header.
@@ -182,6 +187,28 @@ pub fn receipt(settings: &Settings, visit: &Visit, decision: &Decision) -> Resul
     }
     let at = moment(decision.at);
     let by = hostile(&decision.by, 254);
+    let mut voters = vec![];
+    if decision.votes.len() > 1 {
+        let voter = |voter: &Voter| {
+            let (who, how) = (hostile(&voter.who, 254), hostile(&voter.authenticated_by, 40));
+            format!("{who} at {} (authenticated by: {how})", moment(voter.at))
+        };
+        voters = decision.votes.iter().map(voter).collect();
+    }
+    let offered = decision.answer.as_ref().zip(visit.round.asks.as_ref());
+    let answer = offered.and_then(|(value, asks)| asks.offered(value)).map(|offered| hostile(&offered.label, 60));
+    let undo = match decision.choice {
+        Choice::Approved => {
+            "Every entry leaves its list by itself when its time is over. Whoever runs the playbook can release all \
+             entries of this incident earlier, by its id: see \u{201c}Taking something back\u{201d} in the README."
+        }
+        Choice::Rejected => {
+            "What was released can be written again by a new report of the same indicators. Until the time of this \
+             decision is over it says that they are harmless, unless a source of the best grade says something new."
+        }
+        Choice::Escalated => "Nothing was written. Whoever is asked now decides.",
+        _ => "Nothing was written. A new report of the same indicators is looked at again.",
+    };
     let title = match decision.choice {
         Choice::Approved => "Approved",
         Choice::Rejected => "Called a false positive",
@@ -205,6 +232,9 @@ pub fn receipt(settings: &Settings, visit: &Visit, decision: &Decision) -> Resul
             effect: brief::effect(decision.choice),
             indicators: &brief::approved(&visit.assessment, decision),
             is_approval: decision.choice == Choice::Approved,
+            voters: &voters,
+            answer: answer.as_deref().unwrap_or_default(),
+            undo,
         },
     )
 }

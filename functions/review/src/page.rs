@@ -2,7 +2,11 @@
 
 use askama::Template;
 use http::{Response, StatusCode};
-use playbook::{Fault, Timestamp, brief::Brief};
+use playbook::{
+    Fault, Timestamp,
+    brief::{self, Brief, Offer, hostile, moment},
+    decision::Question,
+};
 
 use crate::{answer, form::Form, gate::Session, settings::Settings, visit::Visit};
 
@@ -27,6 +31,8 @@ pub struct Draft {
     choice: String,
     reason: String,
     ticks: Option<Vec<String>>,
+    lifetimes: Vec<(String, String)>,
+    never_again: bool,
 }
 
 impl Draft {
@@ -36,6 +42,8 @@ impl Draft {
             choice: form.one("choice").to_owned(),
             reason: form.one("reason").chars().take(4_000).collect(),
             ticks: Some(form.all("indicators").map(str::to_owned).collect()),
+            lifetimes: form.starting("lifetime-").map(|(tick, hours)| (tick.to_owned(), hours.to_owned())).collect(),
+            never_again: form.one("never_again") == "yes",
             ..Self::default()
         }
     }
@@ -70,12 +78,41 @@ struct ReviewHtml<'a> {
     draft: &'a Draft,
     form_token: &'a str,
     shown_digest: &'a str,
+    approver: &'a str,
+    /// What people said so far, a vote a line.
+    votes: &'a [String],
+    is_manual: bool,
+    /// Whether people sign in; otherwise codes are mailed.
+    signs_in: bool,
+    /// Who is signed in, and until when; empty when nobody is.
+    identity: &'a str,
+    identity_until: &'a str,
 }
 
 impl ReviewHtml<'_> {
     /// Contradictions come unticked; what a person has chosen before stays.
-    fn is_ticked(&self, offer: &playbook::brief::Offer) -> bool {
+    fn is_ticked(&self, offer: &Offer) -> bool {
         self.draft.ticks.as_ref().map_or(offer.is_ticked, |ticks| ticks.contains(&offer.tick))
+    }
+
+    fn can_tick(&self) -> bool {
+        self.brief.offers.iter().any(|offer| offer.barred.is_none())
+    }
+
+    /// Whether a lifetime was chosen before.
+    fn is_lifetime(&self, offer: &Offer, hours: &u32) -> bool {
+        self.draft.lifetimes.iter().any(|(tick, chosen)| *tick == offer.tick && *chosen == hours.to_string())
+    }
+
+    fn has_lifetime(&self, offer: &Offer) -> bool {
+        offer.shorter.iter().any(|(hours, _)| self.is_lifetime(offer, hours))
+    }
+
+    /// The indicator in few characters, to say what a lifetime is of.
+    #[expect(clippy::unused_self, reason = "templates call methods")]
+    fn short(&self, offer: &Offer) -> String {
+        let cut: String = offer.indicator.chars().take(60).collect();
+        if cut == offer.indicator { cut } else { format!("{cut}…") }
     }
 }
 
@@ -91,9 +128,31 @@ impl Page<'_> {
             draft,
             form_token: &session.form_token(settings, &visit.digest),
             shown_digest: &visit.shown_digest,
+            approver: &hostile(&visit.link.approver, 254),
+            votes: &votes(visit),
+            is_manual: visit.round.question == Question::Manual,
+            signs_in: false,
+            identity: "",
+            identity_until: "",
         };
         let mut response = answer::html(status, &html)?;
         answer::set(&mut response, http::header::SET_COOKIE, &session.cookie(settings))?;
         Ok(response)
     }
+}
+
+/// What people said so far, a vote a line; one on something else than is shown now says that it no longer counts.
+fn votes(visit: &Visit) -> Vec<String> {
+    let line = |vote: &playbook::decision::Vote| {
+        let (who, at) = (hostile(&vote.who, 254), moment(vote.at));
+        let reason = hostile(&vote.reason, 300);
+        let did = brief::decided_as(vote.choice);
+        if !vote.stands(&visit.shown_digest, &visit.assessment.plan_digest) {
+            return format!("{who} at {at}, on what was shown before it changed: it no longer counts. {did}: {reason}");
+        }
+        let decision = playbook::decision::Decision { indicators: vote.indicators.clone(), ..playbook::decision::Decision::at(vote.at) };
+        let indicators = brief::approved(&visit.assessment, &decision).join(", ");
+        format!("{who} at {at} {did} {indicators}: {reason}. A second person has to approve the same.")
+    };
+    visit.votes.iter().map(line).collect()
 }
