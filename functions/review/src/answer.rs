@@ -206,9 +206,14 @@ pub fn receipt(settings: &Settings, visit: &Visit, decision: &Decision) -> Resul
     )
 }
 
+/// The browser goes on to this address.
+pub fn see_other(to: &str) -> Result<Response<Vec<u8>>, Fault> {
+    let mut response = respond(StatusCode::SEE_OTHER, "text/plain", vec![]);
+    set(&mut response, header::LOCATION, to)?;
+    Ok(response)
+}
+
 /// Taken: the browser goes on to the receipt, so that reloading posts nothing again.
 pub fn decided(settings: &Settings, visit: &Visit) -> Result<Response<Vec<u8>>, Fault> {
-    let mut response = respond(StatusCode::SEE_OTHER, "text/plain", vec![]);
-    set(&mut response, header::LOCATION, &format!("{}/r/{}", settings.base(), visit.secret.reveal()))?;
-    Ok(response)
+    see_other(&format!("{}/r/{}", settings.base(), visit.secret.reveal()))
 }
