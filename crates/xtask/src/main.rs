@@ -245,11 +245,11 @@ enum Playbook {
 
 #[derive(Subcommand)]
 enum Secret {
-    /// Set a key that a manifest names, or a consumer's password; the value is read from standard input
+    /// Set a key that a manifest names, a consumer's password, or the review page's secret at the issuer; read from standard input
     #[command(before_help = "Examples:\n  cargo xtask secret set abuseipdb --stack ioc\n  \
                              openssl rand -hex 24 | cargo xtask secret set firewall-1 --stack ioc --consumer")]
     Set {
-        /// The id that the manifest of a provider, target, alert door or feed names, or the consumer's name
+        /// The id that the manifest of a provider, target, alert door or feed names, the consumer's name, or oidc-client
         id: String,
         /// The stack's name
         #[arg(long, default_value = "ioc")]

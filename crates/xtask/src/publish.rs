@@ -80,17 +80,25 @@ pub fn set_secret(project: &Project, stack: &str, id: &str, is_consumer: bool) -
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         bail!("{id:?} cannot be an id: letters, digits, - _ .");
     }
-    let kinds = if is_consumer { vec!["consumers"] } else { kinds(&config::load(project, None)?, id)? };
+    let kinds = match id {
+        _ if is_consumer => vec!["consumers"],
+        CLIENT_SECRET => vec!["review"],
+        _ => kinds(&config::load(project, None)?, id)?,
+    };
     let value = value(id)?;
     for kind in kinds {
         let name = format!("/{stack}/{kind}/{id}");
         put_secret(project, &name, &value)?;
+        let when = if kind == "review" { "when their next sandbox starts" } else { "within five minutes" };
         term::message(&format!(
-            "{name} is set; functions read it within five minutes. To undo: aws ssm delete-parameter --name {name}"
+            "{name} is set; functions read it {when}. To undo: aws ssm delete-parameter --name {name}"
         ));
     }
     Ok(())
 }
+
+/// The secret of the review page at the issuer that people sign in at: of the stack, not of a manifest.
+const CLIENT_SECRET: &str = "oidc-client";
 
 /// A secret that a manifest names.
 pub struct Named<'a> {
@@ -131,7 +139,10 @@ fn kinds(bundle: &Bundle, id: &str) -> Result<Vec<&'static str>> {
     if kinds.is_empty() {
         let known: BTreeSet<&str> = named.iter().map(|secret| secret.id).collect();
         let known: Vec<&str> = known.into_iter().collect();
-        bail!("no manifest asks for the secret {id:?}: they ask for {}", known.join(", "));
+        bail!(
+            "no manifest asks for the secret {id:?}: they ask for {}; the review page asks for {CLIENT_SECRET}",
+            known.join(", ")
+        );
     }
     Ok(kinds)
 }

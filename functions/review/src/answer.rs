@@ -8,7 +8,7 @@ use playbook::{
     decision::{Choice, Decision, Voter},
 };
 
-use crate::{gate::Refused, settings::Settings, visit::Visit};
+use crate::{gate::Refused, oidc, settings::Settings, visit::Visit};
 
 /// No script, nothing from elsewhere, no frame. Without `sandbox`: it would drop the cookie.
 const CSP: &str =
@@ -239,10 +239,17 @@ pub fn receipt(settings: &Settings, visit: &Visit, decision: &Decision) -> Resul
     )
 }
 
-/// Taken: the browser goes on to the receipt, or to the page where a second person has to approve, so that reloading posts
-/// nothing again.
-pub fn back(settings: &Settings, visit: &Visit, _is_decided: bool) -> Result<Response<Vec<u8>>, Fault> {
+/// The browser goes on to this address.
+pub fn see_other(to: &str) -> Result<Response<Vec<u8>>, Fault> {
     let mut response = respond(StatusCode::SEE_OTHER, "text/plain", vec![]);
-    set(&mut response, header::LOCATION, &format!("{}/r/{}", settings.base(), visit.secret.reveal()))?;
+    set(&mut response, header::LOCATION, to)?;
+    Ok(response)
+}
+
+/// Taken: the browser goes on to the receipt, or to the page where a second person has to approve, so that reloading posts
+/// nothing again. A sign-in is good for one vote.
+pub fn taken(settings: &Settings, visit: &Visit) -> Result<Response<Vec<u8>>, Fault> {
+    let mut response = see_other(&format!("{}/r/{}", settings.base(), visit.secret.reveal()))?;
+    oidc::end(&mut response, &visit.digest)?;
     Ok(response)
 }

@@ -18,6 +18,7 @@ use crate::{
     form::Form,
     gate::{self, Session},
     page::{Draft, Page},
+    person,
     settings::Settings,
     visit::Visit,
 };
@@ -78,7 +79,12 @@ pub async fn ask(
         Ok(session) => session,
         Err(refused) => return answer::refused(world.settings, visit, refused),
     };
-    let page = Page { visit, session: &session, settings: world.settings, now };
+    let identity = person::identity(request.headers(), world.settings, visit, now);
+    let page = Page { visit, session: &session, identity: identity.as_ref(), settings: world.settings, now };
+    if person::must_sign_in(world.settings, visit) {
+        let problem = "Here people sign in: no code is mailed.".to_owned();
+        return page.answer(StatusCode::UNPROCESSABLE_ENTITY, &Draft::problem(problem));
+    }
     if let Some(seconds) = pause(&visit.link.codes_sent, now) {
         return page.answer(StatusCode::TOO_MANY_REQUESTS, &Draft::problem(limit(seconds)));
     }

@@ -42,7 +42,8 @@ pub async fn decide(
     if !visit.may_decide() {
         return answer::not_yours(world.settings);
     }
-    let page = Page { visit: &visit, session: &session, settings: world.settings, now };
+    let identity = person::identity(request.headers(), world.settings, &visit, now);
+    let page = Page { visit: &visit, session: &session, identity: identity.as_ref(), settings: world.settings, now };
     let draft = Draft::of(&form);
     let again = |status, problem: String| page.answer(status, &draft.clone().with_problem(problem));
 
@@ -51,7 +52,7 @@ pub async fn decide(
         Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
     };
     let of = (&visit, &session, &form);
-    let person = match Person::prove(world.rows, world.settings, of, now).await? {
+    let person = match Person::prove(world.rows, world.settings, of, request.headers(), now).await? {
         Ok(person) => person,
         Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
     };
@@ -63,7 +64,7 @@ pub async fn decide(
     if form.one("shown_digest") != visit.shown_digest {
         let shown_digest = form.one("shown_digest").chars().take(64).collect();
         let vote = Vote { shown_digest, ..vote };
-        let refused = person::entry(&visit, &vote, Event::Refused, "what was shown has changed");
+        let refused = person::entry(&visit, &vote, &person, Event::Refused, "what was shown has changed");
         person::record(world, &refused).await;
         return page.answer(StatusCode::CONFLICT, &Draft::changed());
     }
@@ -96,13 +97,13 @@ async fn cast(
         if committed == Ok(Commit::Conflict) && matches!(seen.standing(vote.at), Standing::Open) && is_same {
             match ballot.vote(&seen, person, &vote.from, vote.at) {
                 Ok(counted) => (visit, vote) = (seen, counted),
-                Err(_) => return lost(world, &seen, session, &vote, None).await,
+                Err(_) => return lost(world, &seen, (session, person), &vote, None).await,
             }
             continue;
         }
-        return lost(world, &seen, session, &vote, committed.err()).await;
+        return lost(world, &seen, (session, person), &vote, committed.err()).await;
     }
-    lost(world, &visit, session, &vote, None).await
+    lost(world, &visit, (session, person), &vote, None).await
 }
 
 /// The vote is on record: people are woken if it decides.
@@ -115,21 +116,21 @@ async fn done(
     let (id, choice) = (&visit.link.incident_id, vote.choice.as_str());
     if matches!(outcome, Outcome::Stands(_)) {
         info!(stage = "review", incident.id = %id, choice, "voted; a second person has to");
-        return answer::back(world.settings, visit, false);
+        return answer::taken(world.settings, visit);
     }
     info!(stage = "review", incident.id = %id, choice, "decided");
     // The decision stands, whether or not the execution can be woken now: `sweep` wakes what nobody woke.
     if let Err(fault) = waking::wake(world.rows, world.machines, id, visit.link.run, visit.link.round, vote.at).await {
         error!(stage = "review", incident.id = %id, fault = fault.name(), "nobody could be woken yet: {fault}");
     }
-    answer::back(world.settings, visit, true)
+    answer::taken(world.settings, visit)
 }
 
 /// The vote is not on record, or it cannot be told whether it is: says what stands instead.
 async fn lost(
     world: &World<'_, impl Evidence, impl Rows, impl Outbox, impl Machines, impl Clock, impl Entropy, impl Egress>,
     seen: &Visit,
-    session: &Session,
+    (session, person): (&Session, &Person),
     vote: &Vote,
     fault: Option<Fault>,
 ) -> Result<Response<Vec<u8>>, Fault> {
@@ -147,16 +148,17 @@ async fn lost(
         Standing::Open => "what was shown has changed",
     };
     if !is_own {
-        person::record(world, &person::entry(seen, vote, Event::Refused, why)).await;
+        person::record(world, &person::entry(seen, vote, person, Event::Refused, why)).await;
     }
     match (standing, fault) {
-        (Standing::Open, _) if is_own => answer::back(world.settings, seen, false),
+        (Standing::Open, _) if is_own => answer::taken(world.settings, seen),
         (Standing::Decided(stands), _) => answer::receipt(world.settings, seen, stands),
         (_, Some(fault)) => Err(fault),
         (Standing::Superseded, None) => answer::superseded(world.settings, seen),
         (Standing::Expired, None) => answer::expired(world.settings, seen),
         (Standing::Open, None) => {
-            let page = Page { visit: seen, session, settings: world.settings, now: vote.at };
+            let identity = person.identity();
+            let page = Page { visit: seen, session, identity, settings: world.settings, now: vote.at };
             page.answer(StatusCode::CONFLICT, &Draft::changed())
         }
     }
@@ -177,7 +179,7 @@ fn writes(
         Outcome::Decides(decision) => {
             writes.extend(decision.writes(round, at)?);
             let others: Vec<&str> = decision.votes.iter().map(|voter| voter.who.as_str()).collect();
-            person::entry(visit, vote, Event::Decided, &format!("by the votes of {}", others.join(", ")))
+            person::entry(visit, vote, person, Event::Decided, &format!("by the votes of {}", others.join(", ")))
         }
         Outcome::Stands(why) => {
             let votes = json!({ "votes": round.votes.unwrap_or_default().saturating_add(1) });
@@ -185,7 +187,7 @@ fn writes(
                 .only_if(Condition::Is("state", OPEN.into()))
                 .only_if(Condition::Is("shown_digest", round.shown_digest.as_str().into()));
             writes.push(open);
-            person::entry(visit, vote, Event::Voted, &format!("a second person has to approve: {why}"))
+            person::entry(visit, vote, person, Event::Voted, &format!("a second person has to approve: {why}"))
         }
     };
     for write in writes.iter_mut().filter(|write| write.key.sk.starts_with("round#")) {

@@ -103,7 +103,8 @@ pub fn is_same(left: &str, right: &str) -> bool {
     left.as_bytes().ct_eq(right.as_bytes()).into()
 }
 
-fn sign(settings: &Settings, parts: &[&str]) -> String {
+/// Signs these parts, each with its length, so that none can be moved into another; the first says what is signed.
+pub fn sign(settings: &Settings, parts: &[&str]) -> String {
     // HMAC takes keys of every length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(settings.page_key()) else { return String::new() };
     for part in parts {

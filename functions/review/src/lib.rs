@@ -8,6 +8,7 @@ mod code;
 mod decide;
 mod form;
 mod gate;
+pub mod oidc;
 mod page;
 mod person;
 mod settings;
@@ -60,6 +61,8 @@ pub struct World<'a, E, R, O, M, C, N, G> {
 enum Route<'a> {
     Style,
     Show(&'a str),
+    SignIn(&'a str),
+    SignedIn,
     Options,
     Code(&'a str),
     Decide(&'a str),
@@ -72,10 +75,15 @@ impl<'a> Route<'a> {
         if path == "/page.css" && is_read {
             return Self::Style;
         }
+        if path == "/signed-in" && method == Method::GET {
+            return Self::SignedIn;
+        }
         let Some(rest) = path.strip_prefix("/r/") else { return Self::Unknown };
         match rest.split_once('/') {
             None if is_read => Self::Show(rest),
             None if method == Method::OPTIONS => Self::Options,
+            // Only a person who follows it begins a sign-in: HEAD would be answered for nobody.
+            Some((secret, "sign-in")) if method == Method::GET => Self::SignIn(secret),
             Some((secret, "code")) if method == Method::POST => Self::Code(secret),
             Some((secret, "decide")) if method == Method::POST => Self::Decide(secret),
             _ => Self::Unknown,
@@ -103,13 +111,14 @@ async fn answer(
     request: &Request<Vec<u8>>,
 ) -> Result<Response<Vec<u8>>, Fault> {
     let route = Route::of(request.method(), world.settings.below(request.uri().path()));
+    let now = world.clock.now();
     let secret = match route {
         Route::Style => return Ok(answer::style()),
         Route::Options => return Ok(answer::options()),
         Route::Unknown => return answer::unknown(world.settings),
-        Route::Show(secret) | Route::Code(secret) | Route::Decide(secret) => secret,
+        Route::SignedIn => return oidc::finish(world, request, now).await,
+        Route::Show(secret) | Route::SignIn(secret) | Route::Code(secret) | Route::Decide(secret) => secret,
     };
-    let now = world.clock.now();
     let Some(secret) = LinkSecret::parse(secret) else { return answer::unknown(world.settings) };
     let Some(visit) = Visit::find(world.evidence, world.rows, secret, now).await? else {
         return answer::unknown(world.settings);
@@ -132,11 +141,19 @@ async fn answer(
     }
     match route {
         Route::Code(_) => code::ask(world, &visit, request, now).await,
+        Route::SignIn(_) => oidc::begin(world, &visit, request, now).await,
         Route::Decide(_) => Box::pin(decide::decide(world, visit, request, now)).await,
         _ => {
             let session = Session::of(request.headers(), world.settings);
             let session = session.map_or_else(|| Session::fresh(world.entropy), Ok)?;
-            let page = page::Page { visit: &visit, session: &session, settings: world.settings, now };
+            let identity = person::identity(request.headers(), world.settings, &visit, now);
+            let page = page::Page {
+                visit: &visit,
+                session: &session,
+                identity: identity.as_ref(),
+                settings: world.settings,
+                now,
+            };
             page.answer(StatusCode::OK, &Draft::default())
         }
     }

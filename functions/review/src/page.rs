@@ -8,7 +8,7 @@ use playbook::{
     decision::Question,
 };
 
-use crate::{answer, form::Form, gate::Session, settings::Settings, visit::Visit};
+use crate::{answer, form::Form, gate::Session, oidc::Identity, person, settings::Settings, visit::Visit};
 
 /// What the page is made of.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub struct Page<'a> {
     pub visit: &'a Visit,
     /// Whom it is shown to.
     pub session: &'a Session,
+    /// Who has signed in.
+    pub identity: Option<&'a Identity>,
     /// Where the forms go.
     pub settings: &'a Settings,
     /// The moment.
@@ -84,6 +86,8 @@ struct ReviewHtml<'a> {
     is_manual: bool,
     /// Whether people sign in; otherwise codes are mailed.
     signs_in: bool,
+    /// Whether there is an issuer to sign in at.
+    can_sign_in: bool,
     /// Who is signed in, and until when; empty when nobody is.
     identity: &'a str,
     identity_until: &'a str,
@@ -100,12 +104,12 @@ impl ReviewHtml<'_> {
     }
 
     /// Whether a lifetime was chosen before.
-    fn is_lifetime(&self, offer: &Offer, hours: &u32) -> bool {
+    fn is_lifetime(&self, offer: &Offer, hours: u32) -> bool {
         self.draft.lifetimes.iter().any(|(tick, chosen)| *tick == offer.tick && *chosen == hours.to_string())
     }
 
     fn has_lifetime(&self, offer: &Offer) -> bool {
-        offer.shorter.iter().any(|(hours, _)| self.is_lifetime(offer, hours))
+        offer.shorter.iter().any(|(hours, _)| self.is_lifetime(offer, *hours))
     }
 
     /// The indicator in few characters, to say what a lifetime is of.
@@ -119,7 +123,8 @@ impl ReviewHtml<'_> {
 impl Page<'_> {
     /// The page with a status, and the session's cookie.
     pub fn answer(&self, status: StatusCode, draft: &Draft) -> Result<Response<Vec<u8>>, Fault> {
-        let Self { visit, session, settings, now } = self;
+        let Self { visit, session, identity, settings, now } = self;
+        let until = identity.map_or_else(String::new, |identity| moment(identity.until()));
         let brief = Brief::of(&visit.assessment, &visit.round, &visit.around, *now);
         let html = ReviewHtml {
             base: settings.base(),
@@ -131,9 +136,10 @@ impl Page<'_> {
             approver: &hostile(&visit.link.approver, 254),
             votes: &votes(visit),
             is_manual: visit.round.question == Question::Manual,
-            signs_in: false,
-            identity: "",
-            identity_until: "",
+            signs_in: person::must_sign_in(settings, visit),
+            can_sign_in: settings.oidc().is_some(),
+            identity: &identity.map_or_else(String::new, |identity| hostile(&identity.address, 254)),
+            identity_until: &until,
         };
         let mut response = answer::html(status, &html)?;
         answer::set(&mut response, http::header::SET_COOKIE, &session.cookie(settings))?;
@@ -150,7 +156,10 @@ fn votes(visit: &Visit) -> Vec<String> {
         if !vote.stands(&visit.shown_digest, &visit.assessment.plan_digest) {
             return format!("{who} at {at}, on what was shown before it changed: it no longer counts. {did}: {reason}");
         }
-        let decision = playbook::decision::Decision { indicators: vote.indicators.clone(), ..playbook::decision::Decision::at(vote.at) };
+        let decision = playbook::decision::Decision {
+            indicators: vote.indicators.clone(),
+            ..playbook::decision::Decision::at(vote.at)
+        };
         let indicators = brief::approved(&visit.assessment, &decision).join(", ");
         format!("{who} at {at} {did} {indicators}: {reason}. A second person has to approve the same.")
     };

@@ -1,10 +1,10 @@
 //! The person: how they are known, and what is on record of what they try.
 
-use http::Request;
+use http::{HeaderMap, Request};
 use playbook::{
     Fault, Timestamp,
     audit::{Entry, Event},
-    decision::{MAILBOX, Vote},
+    decision::{MAILBOX, OIDC, Vote},
     ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
     rows::{Rows, Write},
 };
@@ -15,6 +15,7 @@ use crate::{
     code::{self, Proof},
     form::Form,
     gate::Session,
+    oidc::{self, Identity},
     settings::Settings,
     visit::Visit,
 };
@@ -24,6 +25,8 @@ use crate::{
 pub enum Person {
     /// Typed the code that was mailed to the approver; its HMAC, for the condition under which it is used up.
     Mailbox(String),
+    /// Signed in at the issuer.
+    SignedIn(Identity),
 }
 
 impl Person {
@@ -32,8 +35,13 @@ impl Person {
         rows: &impl Rows,
         settings: &Settings,
         (visit, session, form): (&Visit, &Session, &Form),
+        headers: &HeaderMap,
         now: Timestamp,
     ) -> Result<Result<Self, String>, Fault> {
+        if must_sign_in(settings, visit) {
+            let missing = "Sign in first: a sign-in is good for thirty minutes and one answer.";
+            return Ok(identity(headers, settings, visit, now).map(Self::SignedIn).ok_or_else(|| missing.to_owned()));
+        }
         let proof = code::prove(rows, settings, visit, session, form.one("code"), now).await?;
         Ok(match proof {
             Proof::Right(mac) => Ok(Self::Mailbox(mac)),
@@ -45,6 +53,15 @@ impl Person {
     pub const fn known_by(&self) -> &'static str {
         match self {
             Self::Mailbox(_) => MAILBOX,
+            Self::SignedIn(_) => OIDC,
+        }
+    }
+
+    /// Who signed in, where somebody did.
+    pub const fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Mailbox(_) => None,
+            Self::SignedIn(identity) => Some(identity),
         }
     }
 
@@ -52,12 +69,23 @@ impl Person {
     pub fn use_up(&self, link_digest: &str, session: &Session) -> Result<Option<Write>, Fault> {
         match self {
             Self::Mailbox(mac) => code::use_up(link_digest, session, mac).map(Some),
+            Self::SignedIn(_) => Ok(None),
         }
     }
 }
 
+/// Whether only a sign-in proves the person: where there is an issuer, and where there was one when people were asked.
+pub fn must_sign_in(settings: &Settings, visit: &Visit) -> bool {
+    visit.round.sign_in || settings.oidc().is_some()
+}
+
+/// Who has signed in, if it is the approver of the link.
+pub fn identity(headers: &HeaderMap, settings: &Settings, visit: &Visit, now: Timestamp) -> Option<Identity> {
+    oidc::identity(headers, settings, &visit.digest, now).filter(|identity| identity.is(&visit.link.approver))
+}
+
 /// What goes on record of a vote.
-pub fn entry(visit: &Visit, vote: &Vote, event: Event, detail: &str) -> Entry {
+pub fn entry(visit: &Visit, vote: &Vote, person: &Person, event: Event, detail: &str) -> Entry {
     Entry {
         who: vote.who.clone(),
         authenticated_by: vote.authenticated_by.clone(),
@@ -67,9 +95,13 @@ pub fn entry(visit: &Visit, vote: &Vote, event: Event, detail: &str) -> Entry {
         indicators: vote.indicators.clone(),
         shown_digest: vote.shown_digest.clone(),
         plan_digest: vote.plan_digest.clone(),
-        detail: detail.to_owned(),
+        detail: with_sign_in(detail, person.identity()),
         ..Entry::of((&visit.link.incident_id, visit.link.run, visit.link.round), event, vote.at)
     }
+}
+
+fn with_sign_in(detail: &str, identity: Option<&Identity>) -> String {
+    identity.map_or_else(|| detail.to_owned(), |identity| format!("{detail}; {}", identity.detail()))
 }
 
 /// Puts on record that a known person tried and was not taken. What stands does not depend on it.
@@ -90,19 +122,20 @@ pub async fn record_late(
     why: &str,
     now: Timestamp,
 ) -> Result<(), Fault> {
-    let is_known = code::was_right(world.rows, world.settings, visit, session, form.one("code")).await?;
-    if !is_known {
+    let identity = identity(request.headers(), world.settings, visit, now);
+    let typed = form.one("code");
+    if identity.is_none() && !code::was_right(world.rows, world.settings, visit, session, typed).await? {
         return Ok(());
     }
     let of = (&visit.link.incident_id, visit.link.run, visit.link.round);
     let entry = Entry {
         who: visit.link.approver.clone(),
-        authenticated_by: MAILBOX.to_owned(),
+        authenticated_by: if identity.is_some() { OIDC } else { MAILBOX }.to_owned(),
         from: code::caller(request),
         choice: form.one("choice").chars().take(40).collect(),
         reason: form.one("reason").chars().take(2_000).collect(),
         shown_digest: form.one("shown_digest").chars().take(64).collect(),
-        detail: why.to_owned(),
+        detail: with_sign_in(why, identity.as_ref()),
         ..Entry::of(of, Event::Refused, now)
     };
     record(world, &entry).await;

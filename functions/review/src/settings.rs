@@ -1,7 +1,9 @@
-//! Settings: where the page is served, and the key that signs its cookies.
+//! Settings: where the page is served, the key that signs its cookies, and where people sign in.
 
 use playbook::{Fault, ports::Secret};
 use url::Url;
+
+use crate::oidc::Provider;
 
 /// What is read once, at start.
 #[derive(Clone, Debug)]
@@ -10,6 +12,8 @@ pub struct Settings {
     base_path: String,
     origin: String,
     page_key: Secret,
+    is_on_loopback: bool,
+    oidc: Option<Provider>,
 }
 
 impl Settings {
@@ -29,7 +33,23 @@ impl Settings {
             base_path: url.path().trim_end_matches('/').to_owned(),
             origin: url.origin().ascii_serialization(),
             page_key,
+            is_on_loopback: is_loopback,
+            oidc: None,
         })
+    }
+
+    /// The same for people who sign in at an issuer. `Misconfigured` where the issuer is on loopback and the page is not:
+    /// whoever answers there on a server could sign in as anybody.
+    pub fn signing_in(self, provider: Provider) -> Result<Self, Fault> {
+        if provider.is_on_loopback() && !self.is_on_loopback {
+            return Err(Fault::Misconfigured("OIDC_ISSUER is on loopback and the page is not".to_owned()));
+        }
+        Ok(Self { oidc: Some(provider), ..self })
+    }
+
+    /// Where people sign in; `None` in mailbox mode.
+    pub(crate) const fn oidc(&self) -> Option<&Provider> {
+        self.oidc.as_ref()
     }
 
     /// Where the page is served, without a slash at the end.

@@ -4,6 +4,7 @@
 
 mod attack;
 mod hostile;
+mod oidc;
 mod person;
 mod race;
 mod scanner;

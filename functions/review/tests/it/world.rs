@@ -12,14 +12,16 @@ use playbook::{
     incident::{Incident, Run},
     lookup::{self, Answer as Answered, CallError},
     ports::{
-        Destination, DnsAnswer, DnsQuestion, Egress, Evidence, Machines, Mail, Nameserver, Outbox, Secret, Started,
-        Woken,
+        Clock as _, Destination, DnsAnswer, DnsQuestion, Egress, Evidence, Machines, Mail, Nameserver, Outbox, Secret,
+        Started, Woken,
     },
     rows::{Commit, Key, Row, Rows, Write},
 };
 use review::{Caller, Settings, World};
 use scraper::{Html, Selector};
 use serde_json::json;
+
+use crate::oidc::issuer::MockIssuer;
 
 pub const ORIGIN: &str = "https://review.soc.example";
 
@@ -33,6 +35,8 @@ pub struct Team {
     pub settings: Settings,
     pub assessment: Assessment,
     pub trouble: Cell<Trouble>,
+    /// Where people sign in, if anywhere.
+    pub issuer: Option<MockIssuer>,
 }
 
 /// What the team's infrastructure does not do.
@@ -114,8 +118,10 @@ impl Outbox for Ports<'_> {
 }
 
 impl Egress for Ports<'_> {
-    async fn call(&self, _: &Destination<'_>, _: &lookup::Request, _: Duration) -> Result<Answered, CallError> {
-        Err(CallError::Refused("nobody is called".to_owned()))
+    async fn call(&self, to: &Destination<'_>, asked: &lookup::Request, wait: Duration) -> Result<Answered, CallError> {
+        tokio::task::yield_now().await;
+        let issuer = self.0.issuer.as_ref().ok_or_else(|| CallError::Refused("nobody is called".to_owned()))?;
+        issuer.call(to, asked, wait, self.0.clock.now())
     }
 
     async fn resolve(&self, _: &Nameserver<'_>, _: &DnsQuestion, _: Duration) -> Result<DnsAnswer, CallError> {
@@ -140,6 +146,7 @@ impl Team {
             settings: Settings::new(ORIGIN, Secret::new("page-key-of-at-least-32-characters")).unwrap(),
             assessment,
             trouble: Cell::new(Trouble::None),
+            issuer: None,
         };
         let id = &team.assessment.incident_id;
         let incident: Incident = serde_json::from_value(json!({
