@@ -90,6 +90,7 @@ async fn open(
         deadline,
         asked: audience.asked,
         skipped: audience.skipped,
+        undelivered: vec![],
         last: audience.last,
         shown_digest: decision::shown_digest(id, run, question, &shown.sha256)?,
         plan_digest: assessment.plan_digest.clone(),

@@ -153,6 +153,7 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
         deadline,
         asked: vec![APPROVER.to_owned(), OTHER_APPROVER.to_owned()],
         skipped: vec![],
+        undelivered: vec![],
         last: false,
         shown_digest: decision::shown_digest(&id, assessment.run, question, &canonical::sha256_hex(&bytes))?,
         plan_digest: assessment.plan_digest.clone(),
