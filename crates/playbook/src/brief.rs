@@ -1,30 +1,27 @@
 //! A brief: what a person is shown of an assessment, in mail and on the page. Every text in it is harmless and bounded.
 
 mod around;
-mod offer;
+mod findings;
+mod offers;
 #[cfg(feature = "fakes")]
 pub mod sample;
 pub(crate) mod words;
 
-use std::collections::BTreeSet;
-
 use ioc::Observable;
 
 pub use around::{Surroundings, Written};
+pub(crate) use findings::finding;
+pub use findings::{Finding, Line};
+pub use offers::{Offer, Score, tick};
 use words::cut;
 pub use words::{ago, ahead, hostile, moment, short_moment};
 
 use crate::{
     Timestamp,
-    assessment::{Assessed, Assessment, Said},
-    canonical,
+    assessment::Assessment,
     decision::{Choice, Decision, OPEN, Question, Round, Shows},
-    incident::Withheld,
-    outcome::Judgement,
 };
 
-/// Findings shown besides those of the plan; the rest is counted.
-const FINDINGS_MAX: usize = 60;
 /// Lines of any other list; the rest is counted.
 const LINES_MAX: usize = 50;
 /// Characters of an indicator; whoever approves one sees nearly always all of it.
@@ -39,6 +36,8 @@ pub struct Brief {
     pub incident_id: String,
     /// Its run; above 1 the incident is looked at again.
     pub run: u32,
+    /// The round of asking, from 1.
+    pub round: u32,
     /// The mail's subject.
     pub subject: String,
     /// The question in plain words.
@@ -49,8 +48,12 @@ pub struct Brief {
     pub severity: String,
     /// How the severity came about.
     pub severity_terms: Vec<String>,
+    /// How sure the playbook is of what it asks about; `None` where nothing is malicious or suspicious.
+    pub score: Option<Score>,
     /// The indicator that matters most.
     pub lead: String,
+    /// What is asked of it, in few words for a subject line, such as `block on served-list`.
+    pub asks: String,
     /// When the round ends.
     pub deadline: String,
     /// When the round ends, in few characters for a subject line.
@@ -61,8 +64,12 @@ pub struct Brief {
     pub asked_at: String,
     /// What happens when nobody decides.
     pub if_nobody: String,
-    /// Who was asked before and did not answer, a round a line.
+    /// Who was asked before and did not answer or could not be reached, a round a line.
     pub earlier: Vec<String>,
+    /// Whether none of them could be reached.
+    pub is_earlier_unreached: bool,
+    /// Who is asked now and cannot be reached by mail.
+    pub unreachable: Vec<String>,
     /// What people decided in earlier runs.
     pub decided: Vec<String>,
     /// What was written without asking.
@@ -73,6 +80,8 @@ pub struct Brief {
     pub related: Vec<String>,
     /// What approval may enforce.
     pub offers: Vec<Offer>,
+    /// How everything that approval enforces is taken back; the last line is a command.
+    pub undo: Vec<String>,
     /// What is not enforced whatever is approved.
     pub refused: Vec<String>,
     /// Verdict and evidence, worst first.
@@ -110,27 +119,6 @@ pub struct Answer {
     pub effect: String,
 }
 
-/// An indicator that approval may enforce.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The value in the form, see [`tick`].
-    pub tick: String,
-    /// Spelled defanged.
-    pub indicator: String,
-    /// What would be done where and for how long, such as `block on served-list for 168 h, until …`.
-    pub acts: Vec<String>,
-    /// Whether it is ticked before anybody chose.
-    pub is_ticked: bool,
-    /// Whether it is enforced already, for some hours, because policy says so.
-    pub is_automatic: bool,
-    /// Why one person cannot approve it alone.
-    pub second: Option<String>,
-    /// Why it cannot be ticked at all.
-    pub barred: Option<String>,
-    /// Shorter lives that a person may choose: hours and their name.
-    pub shorter: Vec<(u32, String)>,
-}
-
 /// What was done with an indicator before anybody was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
@@ -140,96 +128,50 @@ pub struct Done {
     pub lines: Vec<String>,
 }
 
-/// One observable with its verdict and evidence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Spelled defanged.
-    pub indicator: String,
-    /// Its type.
-    pub kind: &'static str,
-    /// `malicious`, `suspicious`, `benign` or `unknown`; also the style.
-    pub verdict: &'static str,
-    /// Why the verdict is what it is.
-    pub conclusion: String,
-    /// `4 of 6 sources answered`.
-    pub coverage: String,
-    /// Families that say what the verdict says.
-    pub agree: String,
-    /// Families that say otherwise.
-    pub disagree: String,
-    /// Where in the evidence it was found.
-    pub places: String,
-    /// How often it was seen here; empty where that is not known.
-    pub history: String,
-    /// Why it is never written.
-    pub guarded: Option<String>,
-    /// One line per provider.
-    pub lines: Vec<Line>,
-}
-
-/// What one provider said or failed to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// The provider.
-    pub provider: String,
-    /// `malicious`, `does not know it`, `failed: timeout` …
-    pub says: String,
-    /// Its sentence.
-    pub text: String,
-    /// Where to look it up: text, not a link.
-    pub permalink: String,
-    /// `3 days ago`.
-    pub age: String,
-    /// Whether it failed to answer.
-    pub is_failure: bool,
-}
-
-/// The value of an indicator's check box: a digest, so that the page holds no live indicator at all.
-#[must_use]
-pub fn tick(observable_key: &str) -> String {
-    let mut digest = canonical::sha256_hex(observable_key.as_bytes());
-    digest.truncate(32);
-    digest
-}
-
 impl Brief {
     /// The brief of a round at a moment.
     #[must_use]
     pub fn of(assessment: &Assessment, round: &Round, around: &Surroundings, now: Timestamp) -> Self {
         // Only where approval is a choice, or an author asks for it, can anything be ticked.
         let offers = match round.question {
-            Question::ApprovePlan => offer::of_plan(assessment, round),
+            Question::ApprovePlan => offers::offers(assessment, round),
             Question::Manual if round.asks.as_ref().is_some_and(|asks| asks.indicators) => {
-                offer::of_findings(assessment)
+                offers::of_findings(assessment)
             }
             Question::Manual | Question::NeedsData => vec![],
         };
-        let (findings, findings_left_out) = findings(assessment, now);
+        let (findings, findings_left_out) = findings::findings(assessment, now);
         Self {
             incident_id: assessment.incident_id.to_string(),
             run: assessment.run,
+            round: round.round,
             subject: hostile(&assessment.subject, TEXT_MAX_CHARS),
-            question: offer::question(round, &offers),
-            answers: offer::answers(round),
+            question: offers::question(round, &offers),
+            answers: offers::answers(round),
             severity: assessment.severity.as_str().to_uppercase(),
             severity_terms: lines(&assessment.severity_terms),
+            score: offers::score(assessment),
             lead: lead(assessment),
+            asks: offers::asks(assessment, round.question),
             deadline: moment(round.deadline),
             deadline_short: short_moment(round.deadline, now),
             left: ahead(round.deadline.ms_since(now)),
             asked_at: round.opened_at.map_or_else(String::new, moment),
-            if_nobody: if_nobody(round.last, around),
+            if_nobody: around.if_nobody(round.last),
             earlier: around.earlier(),
+            is_earlier_unreached: around.is_unreached(),
+            unreachable: lines(&round.undelivered),
             decided: around.decided(),
             done: around.done(round.state == OPEN),
             tickets: around.tickets(),
             related: around::related(assessment, now),
-            refused: refused(assessment),
+            undo: if offers.is_empty() { vec![] } else { offers::undo(assessment, round.round) },
+            refused: offers::refused(assessment),
             findings,
             findings_left_out,
             failed: lines(&assessment.failed),
             off: lines(&assessment.off).join(", "),
-            withheld: withheld(assessment),
+            withheld: findings::withheld(assessment),
             omissions: bounded(
                 assessment
                     .omissions
@@ -243,23 +185,6 @@ impl Brief {
             warning: around.warning.as_ref().map_or_else(String::new, |text| hostile(text, TEXT_MAX_CHARS)),
             offers,
         }
-    }
-}
-
-/// What happens when nobody decides in a round.
-fn if_nobody(is_last: bool, around: &Surroundings) -> String {
-    let until = around.automatic_until().map(moment);
-    let more = if until.is_some() { "nothing more" } else { "nothing" };
-    if !is_last {
-        return format!("{more} is enforced, and the next level is asked.");
-    }
-    let runs_out = until.map(|until| format!("what was blocked at once runs to its own expiry at {until}"));
-    let stays = around.has_open_ticket().then(|| "the ticket stays open".to_owned());
-    let parts = [Some(format!("{more} is enforced")), runs_out, Some("nobody else is asked".to_owned()), stays];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    match parts.split_last() {
-        Some((last, others)) => format!("{}, and {last}.", others.join(", ")),
-        None => String::new(),
     }
 }
 
@@ -312,77 +237,6 @@ pub const fn effect(choice: Choice) -> &'static str {
     }
 }
 
-fn refused(assessment: &Assessment) -> Vec<String> {
-    bounded(assessment.plan.entries.iter().filter_map(|entry| {
-        let reason = hostile(entry.refused.as_deref()?, TEXT_MAX_CHARS);
-        Some(format!("{} is not written to {}: {reason}", spell(&entry.observable), hostile(&entry.target, 80)))
-    }))
-}
-
-fn withheld(assessment: &Assessment) -> Vec<String> {
-    bounded(assessment.observables.iter().filter_map(|assessed| {
-        let why = match assessed.sighted.withheld? {
-            Withheld::Own => "one of our own",
-            Withheld::Reserved => "private or reserved",
-            Withheld::Infrastructure => "shared infrastructure",
-        };
-        Some(format!("{}: {why}", spell(&assessed.sighted.observable)))
-    }))
-}
-
-fn findings(assessment: &Assessment, now: Timestamp) -> (Vec<Finding>, usize) {
-    let planned: BTreeSet<String> = assessment.plan.open().map(|entry| entry.observable.key()).collect();
-    let (of_plan, others): (Vec<&Assessed>, Vec<&Assessed>) = assessment
-        .observables
-        .iter()
-        .filter(|assessed| assessed.sighted.withheld.is_none() || assessed.conclusion.is_bad())
-        .partition(|assessed| planned.contains(&assessed.sighted.observable.key()));
-    let left_out = others.len().saturating_sub(FINDINGS_MAX);
-    let shown = of_plan.into_iter().chain(others.into_iter().take(FINDINGS_MAX));
-    (shown.map(|assessed| finding(assessed, now)).collect(), left_out)
-}
-
-pub(crate) fn finding(assessed: &Assessed, now: Timestamp) -> Finding {
-    let verdict = &assessed.conclusion;
-    let families = |agrees: bool| {
-        let matching = verdict.opinions.iter().filter(|opinion| {
-            let is_opinion = opinion.counts && opinion.verdict != Judgement::Unknown;
-            is_opinion && (opinion.verdict == verdict.verdict) == agrees
-        });
-        let names: BTreeSet<String> = matching
-            .map(|opinion| {
-                let family = hostile(&opinion.family, 60);
-                if agrees { family } else { format!("{family} says {}", opinion.verdict.as_str()) }
-            })
-            .collect();
-        names.into_iter().collect::<Vec<_>>().join(", ")
-    };
-    Finding {
-        indicator: spell(&assessed.sighted.observable),
-        kind: assessed.sighted.observable.kind().as_str(),
-        verdict: verdict.verdict.as_str(),
-        conclusion: words::conclusion(verdict),
-        coverage: words::coverage(verdict),
-        agree: families(true),
-        disagree: families(false),
-        places: assessed.sighted.places.iter().take(8).map(|p| hostile(p, 120)).collect::<Vec<_>>().join(", "),
-        history: assessed.history.as_ref().map_or_else(String::new, around::history),
-        guarded: assessed.guarded.as_ref().map(|reason| hostile(reason, TEXT_MAX_CHARS)),
-        lines: assessed.evidence.iter().take(LINES_MAX).map(|said| line(said, now)).collect(),
-    }
-}
-
-fn line(said: &Said, now: Timestamp) -> Line {
-    Line {
-        provider: hostile(&said.provider, 60),
-        says: words::says(said),
-        text: said.text.as_ref().map_or_else(String::new, |text| hostile(text, TEXT_MAX_CHARS)),
-        permalink: said.permalink.as_ref().map_or_else(String::new, |link| hostile(link, TEXT_MAX_CHARS)),
-        age: ago(now.ms_since(said.seen)),
-        is_failure: matches!(said.outcome.as_str(), "error" | "rate_limited" | "pending"),
-    }
-}
-
 fn spell(observable: &Observable) -> String {
     cut(&observable.defanged(), INDICATOR_MAX_CHARS)
 }
@@ -406,3 +260,7 @@ fn bounded(texts: impl Iterator<Item = String>) -> Vec<String> {
     }
     kept
 }
+
+#[cfg(feature = "fakes")]
+#[cfg(test)]
+mod tests;

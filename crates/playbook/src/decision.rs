@@ -60,6 +60,9 @@ pub struct Round {
     /// Who was not asked although policy names them, because they are away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub away: Vec<String>,
+    /// Those who were asked and whose mail came back for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undelivered: Vec<String>,
     /// Whether no level follows.
     pub last: bool,
     /// What an author asks; absent where the playbook asks by itself.
@@ -134,6 +137,18 @@ impl Round {
     /// Reads a round.
     pub async fn load(rows: &impl Rows, id: &IncidentId, run: u32, round: u32) -> Result<Option<Self>, Fault> {
         rows.get(&Self::key(id, run, round)).await?.as_ref().map(Row::read).transpose()
+    }
+
+    /// Whether the mail to somebody who was asked came back for good.
+    #[must_use]
+    pub fn is_undelivered(&self, address: &str) -> bool {
+        self.undelivered.iter().any(|known| known.eq_ignore_ascii_case(address))
+    }
+
+    /// Whether people were asked, and the mail reached none of them.
+    #[must_use]
+    pub fn is_unreached(&self) -> bool {
+        !self.asked.is_empty() && self.asked.iter().all(|address| self.is_undelivered(address))
     }
 
     /// Every round of a run, in order.

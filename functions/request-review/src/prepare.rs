@@ -129,6 +129,7 @@ async fn open(
         asked: audience.asked,
         skipped: audience.skipped,
         away: audience.away,
+        undelivered: vec![],
         last: audience.last,
         asks,
         sign_in: world.settings.signs_in,

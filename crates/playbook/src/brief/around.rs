@@ -100,11 +100,41 @@ impl Surroundings {
         self.tickets.iter().any(|ticket| ticket.external_id.is_some() && !ticket.is_closed)
     }
 
-    /// Who was asked before and did not answer, a round a line.
+    /// What happens when nobody decides in a round.
+    pub(super) fn if_nobody(&self, is_last: bool) -> String {
+        let until = self.automatic_until().map(moment);
+        let more = if until.is_some() { "nothing more" } else { "nothing" };
+        if !is_last {
+            return format!("{more} is enforced, and the next level is asked.");
+        }
+        let runs_out = until.map(|until| format!("what was blocked at once runs to its own expiry at {until}"));
+        let stays = self.has_open_ticket().then(|| "the ticket stays open".to_owned());
+        let parts = [Some(format!("{more} is enforced")), runs_out, Some("nobody else is asked".to_owned()), stays];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        match parts.split_last() {
+            Some((last, others)) => format!("{}, and {last}.", others.join(", ")),
+            None => String::new(),
+        }
+    }
+
+    /// Whether people were asked before, and none of them could be reached.
+    pub(super) fn is_unreached(&self) -> bool {
+        !self.earlier.is_empty() && self.earlier.iter().all(Round::is_unreached)
+    }
+
+    /// Who was asked before and did not answer or could not be reached, a round a line.
     pub(super) fn earlier(&self) -> Vec<String> {
         bounded(self.earlier.iter().map(|round| {
-            let asked: Vec<String> = round.asked.iter().map(|address| hostile(address, 254)).collect();
+            let (lost, silent): (Vec<&String>, Vec<&String>) =
+                round.asked.iter().partition(|address| round.is_undelivered(address));
+            let spelled = |addresses: &[&String]| {
+                addresses.iter().map(|address| hostile(address, 254)).collect::<Vec<_>>().join(", ")
+            };
             let when = round.opened_at.map_or_else(String::new, |at| format!(" at {}", moment(at)));
+            let lost = spelled(&lost);
+            if silent.is_empty() && !lost.is_empty() {
+                return format!("level {}: {lost} could not be reached by mail{when}", round.round);
+            }
             let deadline = round.opened_at.map_or_else(
                 || moment(round.deadline),
                 |at| {
@@ -112,13 +142,14 @@ impl Surroundings {
                     short.strip_suffix('Z').map_or(short.clone(), |time| format!("{time} UTC"))
                 },
             );
-            let people = if asked.is_empty() { "nobody".to_owned() } else { asked.join(", ") };
-            let verb = if asked.len() == 1 { "was" } else { "were" };
+            let people = if silent.is_empty() { "nobody".to_owned() } else { spelled(&silent) };
+            let verb = if silent.len() == 1 { "was" } else { "were" };
+            let lost = if lost.is_empty() { lost } else { format!("; {lost} could not be reached by mail") };
             if let Some(decision) = self.handed_on.get(&round.round) {
                 let (by, reason) = (hostile(&decision.by, 254), hostile(&decision.reason, TEXT_MAX_CHARS));
                 return format!("level {}: {people} {verb} asked{when}, and {by} handed it on: {reason}", round.round);
             }
-            format!("level {}: {people} {verb} asked{when} and did not answer by {deadline}", round.round)
+            format!("level {}: {people} {verb} asked{when} and did not answer by {deadline}{lost}", round.round)
         }))
     }
 

@@ -154,6 +154,7 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
         asked: vec![APPROVER.to_owned(), OTHER_APPROVER.to_owned()],
         skipped: vec![],
         away: vec![],
+        undelivered: vec![],
         last: false,
         asks: None,
         sign_in: false,

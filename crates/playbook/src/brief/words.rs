@@ -28,6 +28,11 @@ pub fn moment(at: Timestamp) -> String {
     format!("{} {} UTC", text.get(..10).unwrap_or(""), text.get(11..16).unwrap_or(""))
 }
 
+/// `2026-11-24`.
+pub fn day(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
+}
+
 /// `14:30Z`, with the date in front when it is another day than `now`.
 #[must_use]
 pub fn short_moment(at: Timestamp, now: Timestamp) -> String {
