@@ -4,9 +4,9 @@ use std::{process::Stdio, rc::Rc, time::Duration};
 
 use playbook::incident::IncidentStatus;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
-use xtask::{build, process};
+use xtask::{build, process, project::Project};
 
 use crate::emulator::{Deployed, NIGHT_SHIFT, mail};
 
@@ -87,19 +87,24 @@ pub async fn decides(deployed: Rc<Deployed>) {
 }
 
 async fn run(deployed: &Deployed, incident: &str, link: &str) -> Seen {
-    let folder = deployed.project.path("tests/browser");
-    let modules = folder.join("node_modules/playwright-core");
-    assert!(modules.is_dir(), "{} is missing: {INSTALL}", modules.display());
-    let browser = browser();
     let mails =
         format!("{}/_ministack/ses/messages?account={}", deployed.gateway().url(), deployed.gateway().account());
+    let typed = [("CHOICE", "approved"), ("REASON", "seen by a person, typed in a browser")];
+    let about = [("LINK", link), ("ADDRESS", NIGHT_SHIFT), ("MAILS_URL", &mails), ("INCIDENT", incident)];
+    let seen = node(&deployed.project, "decide.mjs", typed.into_iter().chain(about)).await;
+    serde_json::from_value(seen.clone()).unwrap_or_else(|error| panic!("{error}: {seen}"))
+}
+
+/// Runs a script of `tests/browser/` with Chromium; what it says.
+pub async fn node<'a>(project: &Project, script: &str, variables: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
+    let folder = project.path("tests/browser");
+    let modules = folder.join("node_modules/playwright-core");
+    assert!(modules.is_dir(), "{} is missing: {INSTALL}", modules.display());
     let mut node = std::process::Command::new("node");
-    node.arg("decide.mjs").current_dir(&folder).stdin(Stdio::null());
-    node.env("LINK", link).env("ADDRESS", NIGHT_SHIFT).env("MAILS_URL", mails).env("INCIDENT", incident);
-    node.env("CHOICE", "approved").env("REASON", "seen by a person, typed in a browser").env("CHROMIUM", browser);
-    node.env("SCREENSHOTS", build::target_folder(&deployed.project).unwrap().join("screenshots"));
+    node.arg(script).current_dir(&folder).stdin(Stdio::null()).envs(variables).env("CHROMIUM", browser());
+    node.env("SCREENSHOTS", build::target_folder(project).unwrap().join("screenshots"));
     let ran = tokio::task::spawn_blocking(move || node.output());
-    let ran = timeout(PATIENCE, ran).await.unwrap_or_else(|_| panic!("the browser is not done after {PATIENCE:?}"));
+    let ran = timeout(PATIENCE, ran).await.unwrap_or_else(|_| panic!("{script} is not done after {PATIENCE:?}"));
     let ran = ran.unwrap().unwrap_or_else(|error| panic!("node cannot be started: {error}; {INSTALL}"));
     let [said, failed] = [&ran.stdout, &ran.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     assert!(ran.status.success(), "{failed}");

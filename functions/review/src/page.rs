@@ -80,7 +80,6 @@ struct ReviewHtml<'a> {
     draft: &'a Draft,
     form_token: &'a str,
     shown_digest: &'a str,
-    approver: &'a str,
     /// What people said so far, a vote a line.
     votes: &'a [String],
     is_manual: bool,
@@ -104,12 +103,13 @@ impl ReviewHtml<'_> {
     }
 
     /// Whether a lifetime was chosen before.
-    fn is_lifetime(&self, offer: &Offer, hours: u32) -> bool {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates hand on references")]
+    fn is_lifetime(&self, offer: &Offer, hours: &u32) -> bool {
         self.draft.lifetimes.iter().any(|(tick, chosen)| *tick == offer.tick && *chosen == hours.to_string())
     }
 
     fn has_lifetime(&self, offer: &Offer) -> bool {
-        offer.shorter.iter().any(|(hours, _)| self.is_lifetime(offer, *hours))
+        offer.shorter.iter().any(|(hours, _)| self.is_lifetime(offer, hours))
     }
 
     /// The indicator in few characters, to say what a lifetime is of.
@@ -133,7 +133,6 @@ impl Page<'_> {
             draft,
             form_token: &session.form_token(settings, &visit.digest),
             shown_digest: &visit.shown_digest,
-            approver: &hostile(&visit.link.approver, 254),
             votes: &votes(visit),
             is_manual: visit.round.question == Question::Manual,
             signs_in: person::must_sign_in(settings, visit),

@@ -3,9 +3,8 @@
 use playbook::{
     Fault, Timestamp,
     assessment::Assessment,
-    audit::{Entry, Event},
     brief::{Brief, Surroundings},
-    decision::{Choice, Decision, OPEN, Round},
+    decision::{self, Choice, Decision, OPEN, Round},
     incident::{Incident, IncidentStatus},
     mail, notice,
     ports::{Entropy, Evidence, Machines, Mail, Outbox},
@@ -69,31 +68,10 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
         self.tell(round, "reminder", &round.asked, now, |address| mail::reminder(address, &brief)).await
     }
 
-    /// Ends a round that nobody has decided in time.
+    /// Ends a round that nobody has decided in time. A conflict means that somebody decided in the last moment.
     async fn end(&self, round: &Round, now: Timestamp) -> Result<Done, Fault> {
-        let decision = Decision {
-            choice: Choice::TimedOut,
-            last: round.last,
-            by: String::new(),
-            authenticated_by: "nobody".to_owned(),
-            reason: "nobody decided in time".to_owned(),
-            shown_digest: round.shown_digest.clone(),
-            plan_digest: round.plan_digest.clone(),
-            ..Decision::at(now)
-        };
-        let of = (&round.incident_id, round.run, round.round);
-        let audited = Entry {
-            choice: decision.choice.as_str().to_owned(),
-            shown_digest: round.shown_digest.clone(),
-            plan_digest: round.plan_digest.clone(),
-            detail: decision.reason.clone(),
-            ..Entry::of(of, Event::TimedOut, now)
-        };
-        // A conflict means that somebody decided in the last moment: that decision stands.
-        let mut writes = decision.writes(round, now)?;
-        writes.push(audited.write(self.entropy)?);
-        let is_ended = self.rows.commit(&writes).await? == Commit::Done;
-        Ok(if is_ended { Done::Ended } else { Done::Nothing })
+        let ended = decision::end(self.rows, self.entropy, round, "nobody decided in time", now).await?;
+        Ok(if ended == Commit::Done { Done::Ended } else { Done::Nothing })
     }
 
     /// Wakes an execution that nobody has woken. Of a round that timed out people are told first.

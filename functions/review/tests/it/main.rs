@@ -7,5 +7,7 @@ mod hostile;
 mod oidc;
 mod person;
 mod race;
+mod races;
 mod scanner;
+mod votes;
 mod world;

@@ -6,7 +6,7 @@ mod keys;
 mod outage;
 mod session;
 mod token;
-mod visitor;
+pub mod visitor;
 
 use http::{Method, StatusCode};
 use playbook::brief::sample::{APPROVER, OTHER_APPROVER};

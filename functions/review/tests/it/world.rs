@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use playbook::{
     Fault, Timestamp,
     assessment::Assessment,
+    audit::{Entry, Event},
     brief::sample,
     decision::{Decision, Link, LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
@@ -192,6 +193,13 @@ impl Team {
 
     pub async fn round(&self) -> Round {
         Round::load(&self.rows, &self.assessment.incident_id, 1, 1).await.unwrap().unwrap()
+    }
+
+    /// What is on record, without the requests for codes: event, who and detail.
+    pub async fn audit(&self) -> Vec<(Event, String, String)> {
+        let entries = Entry::all(&self.rows, &self.assessment.incident_id).await.unwrap();
+        let entries = entries.into_iter().filter(|entry| entry.event != Event::CodeMailed);
+        entries.map(|entry| (entry.event, format!("{} {}", entry.who, entry.authenticated_by), entry.detail)).collect()
     }
 
     pub async fn decision(&self) -> Option<Decision> {

@@ -17,7 +17,7 @@ use super::{
     issuer::{CLIENT, CLIENT_SECRET, ISSUER, MockIssuer},
     keys::Key,
 };
-use crate::world::{Answer, ORIGIN, Team, secret};
+use crate::world::{Answer, ORIGIN, Team, secret, with};
 
 pub const PAGE_KEY: &str = "page-key-of-at-least-32-characters";
 
@@ -70,6 +70,10 @@ impl<'t> Visitor<'t> {
         let path = address.strip_prefix(ORIGIN).unwrap_or(address);
         let mut request = Request::get(path).extension(Caller("192.0.2.99".to_owned())).body(vec![]).unwrap();
         *request.headers_mut() = self.headers();
+        self.send(request).await
+    }
+
+    async fn send(&mut self, request: Request<Vec<u8>>) -> Answer {
         let answer = self.team.send(request).await;
         for cookie in answer.headers.get_all(header::SET_COOKIE) {
             let cookie = cookie.to_str().unwrap();
@@ -84,6 +88,21 @@ impl<'t> Visitor<'t> {
             }
         }
         answer
+    }
+
+    /// Fills in the form that decides as it stands, and sends it from our own page.
+    pub async fn decide(&mut self, link: u8, typed: &[(&str, &str)]) -> Answer {
+        let fields = with(self.open(link).await.form("/decide"), typed);
+        self.post(link, "/decide", &fields).await
+    }
+
+    pub async fn post(&mut self, link: u8, end: &str, fields: &[(String, String)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let mut request = Request::post(format!("{}{end}", path(link))).extension(Caller("192.0.2.99".to_owned()));
+        *request.headers_mut().unwrap() = self.headers();
+        let request = request.header("sec-fetch-site", "same-origin").header("origin", ORIGIN);
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.send(request.body(body.into_bytes()).unwrap()).await
     }
 
     pub async fn open(&mut self, link: u8) -> Answer {
