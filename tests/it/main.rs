@@ -5,6 +5,7 @@
 mod browser;
 mod dns;
 mod emulator;
+mod oidc;
 mod releases;
 mod scanner;
 mod state_machine;

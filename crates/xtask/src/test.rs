@@ -18,8 +18,8 @@ use crate::{
     replay, term,
 };
 
-/// Tests of `tests/it` that need the emulator, a browser or a name server.
-const SLOW: [&str; 4] = ["emulator::", "browser::", "scanner::", "dns::a_real_name_server"];
+/// Tests of `tests/it` that need the emulator, a browser, Node.js or a name server.
+const SLOW: [&str; 5] = ["emulator::", "browser::", "scanner::", "oidc::", "dns::a_real_name_server"];
 
 /// Where the receipts of the run are kept.
 const RECEIPTS: &str = ".local/receipts-of-tests";

@@ -37,7 +37,7 @@ use crate::{
 };
 use cookies::{Running, add};
 use issuer::{Issuer, Known};
-use token::{AUTH_MAX_AGE_SECONDS, Expected, Person, Refusal};
+use token::{AUTH_MAX_AGE_SECONDS, Expected, Lack, Person, Refusal};
 use trouble::Trouble;
 
 /// Codes are short; what is longer is none.
@@ -129,7 +129,7 @@ pub async fn finish(
             leave(&page(world.settings, &running.secret))?
         }
         Some(visit) => match prove(&issuer, world.settings, &running, &brought).await {
-            Ok(person) => welcome(world.settings, provider, &visit, person, now)?,
+            Ok(identity) => welcome(world.settings, &visit, &identity)?,
             Err(trouble) => failed(world.settings, &trouble, Some(&running.secret))?,
         },
     };
@@ -143,7 +143,7 @@ async fn prove<G: Egress>(
     settings: &Settings,
     running: &Running,
     brought: &Brought,
-) -> Result<Person, Trouble> {
+) -> Result<Identity, Trouble> {
     if running.is_late(issuer.now) {
         return Err(Trouble::Late);
     }
@@ -158,37 +158,38 @@ async fn prove<G: Egress>(
     }
     let code = brought.one("code").filter(|code| code.len() <= CODE_MAX_CHARS).ok_or(Trouble::CodeRefused)?;
     let back = redirect_uri(settings).map_err(|fault| Trouble::Garbled(fault.to_string()))?;
-    let token = issuer.exchange(&known, back, code, running.verifier(settings)).await?;
+    let granted = issuer.exchange(&known, back, code, running.verifier(settings)).await?;
     let nonce = running.nonce(settings);
     let expected = Expected { provider: issuer.provider, nonce, since: running.since(), now: issuer.now };
-    let mut checked = expected.check(&token, known.keys());
+    let mut checked = expected.check(&granted.token, known.keys());
     if matches!(checked, Err(Refusal::UnknownKey))
         && let Some(newer) = issuer.newer_keys(&known).await?
     {
         known = newer;
-        checked = expected.check(&token, known.keys());
+        checked = expected.check(&granted.token, known.keys());
     }
-    checked.map_err(|refusal| match refusal {
+    let Person { subject, said } = checked.map_err(|refusal| match refusal {
         Refusal::UnknownKey => Trouble::Token("it is signed by a key that is not the issuer's"),
         Refusal::Not(trouble) => trouble,
-    })
+    })?;
+    let mut address = token::address(issuer.provider, &said);
+    // Many issuers keep addresses out of the token (OpenID Connect Core 1.0, section 5.4).
+    if matches!(address, Err(Lack::Unsaid(_)))
+        && let Some(said) = issuer.userinfo(&known, &granted, &subject).await?
+    {
+        address = token::address(issuer.provider, &said);
+    }
+    let address = address.map_err(|(Lack::Unsaid(why) | Lack::Denied(why))| Trouble::Token(why))?;
+    Ok(Identity { issuer: issuer.provider.issuer().to_owned(), subject, address, signed_in_at: issuer.now })
 }
 
 /// The person whom the link asks goes on to the page; anybody else is told so.
-fn welcome(
-    settings: &Settings,
-    provider: &Provider,
-    visit: &Visit,
-    person: Person,
-    now: Timestamp,
-) -> Result<Response<Vec<u8>>, Fault> {
-    let Person { subject, address } = person;
-    let identity = Identity { issuer: provider.issuer().to_owned(), subject, address, signed_in_at: now };
+fn welcome(settings: &Settings, visit: &Visit, identity: &Identity) -> Result<Response<Vec<u8>>, Fault> {
     let id = &visit.link.incident_id;
     let subject = trouble::unless_address(&identity.subject);
     if !identity.is(&visit.link.approver) {
         info!(stage = "review", incident.id = %id, oidc.issuer = %identity.issuer, oidc.subject = %subject, "somebody else signed in");
-        return somebody_else(settings, &identity, &visit.secret);
+        return somebody_else(settings, identity, &visit.secret);
     }
     info!(stage = "review", incident.id = %id, oidc.issuer = %identity.issuer, oidc.subject = %subject, "signed in");
     let mut response = leave(&page(settings, &visit.secret))?;

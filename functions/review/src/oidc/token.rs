@@ -38,8 +38,17 @@ const ALGORITHMS: [Algorithm; 9] = [
 pub struct Person {
     /// The issuer's name for the person.
     pub subject: String,
-    /// The person's address; hostile text.
-    pub address: String,
+    /// What else the token says; hostile text.
+    pub said: Value,
+}
+
+/// Why claims hold no address that counts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// They do not say; the issuer may say it elsewhere.
+    Unsaid(&'static str),
+    /// The issuer says that it does not count.
+    Denied(&'static str),
 }
 
 /// Why a token is not taken.
@@ -101,25 +110,27 @@ impl Expected<'_> {
         if subject.is_empty() || subject.chars().count() > SUBJECT_MAX_CHARS {
             return Err(not("it names nobody"));
         }
-        Ok(Person { subject: subject.to_owned(), address: self.address(&said).map_err(not)? })
+        Ok(Person { subject: subject.to_owned(), said })
     }
+}
 
-    fn address(&self, said: &Value) -> Result<String, &'static str> {
-        let address = said.get(self.provider.claim()).and_then(Value::as_str).unwrap_or_default();
-        if address.is_empty() || address.chars().count() > ADDRESS_MAX_CHARS {
-            return Err("it has no address where this page was told to look for one");
-        }
-        let is_verified = match said.get("email_verified") {
-            Some(Value::Bool(verified)) => *verified,
-            // Some issuers write it as text.
-            Some(Value::String(verified)) => verified == "true",
-            _ => false,
-        };
-        if self.provider.must_be_verified() && !is_verified {
-            return Err("the issuer does not say that it has verified your address");
-        }
-        Ok(address.to_owned())
+/// The address in the claims of one document, where it counts.
+pub fn address(provider: &Provider, said: &Value) -> Result<String, Lack> {
+    let address = said.get(provider.claim()).and_then(Value::as_str).unwrap_or_default();
+    if address.is_empty() || address.chars().count() > ADDRESS_MAX_CHARS {
+        return Err(Lack::Unsaid("it has no address where this page was told to look for one"));
     }
+    if provider.must_be_verified() {
+        let unverified = "the issuer does not say that it has verified your address";
+        match said.get("email_verified") {
+            Some(Value::Bool(true)) => {}
+            // Some issuers write it as text.
+            Some(Value::String(verified)) if verified == "true" => {}
+            None | Some(Value::Null) => return Err(Lack::Unsaid(unverified)),
+            Some(_) => return Err(Lack::Denied(unverified)),
+        }
+    }
+    Ok(address.to_owned())
 }
 
 fn refusal(error: &ClaimsVerificationError) -> Refusal {

@@ -3,6 +3,7 @@
 mod attack;
 pub mod issuer;
 mod keys;
+mod log;
 mod outage;
 mod session;
 mod token;
@@ -107,7 +108,7 @@ async fn somebody_else_is_told_so_and_can_sign_in_as_another() {
         browser.get(back.as_str()).await;
         assert!(browser.identity(1).is_some());
     };
-    check(json!(null), "select_account").await;
+    check(json!(null), "login").await;
     check(json!(["none", "login", "select_account"]), "select_account").await;
     check(json!(["none", "login", "consent"]), "login").await;
 }

@@ -67,6 +67,8 @@ pub struct MockIssuer {
     /// The keys; the last one signs.
     pub keys: RefCell<Vec<Key>>,
     pub maker: RefCell<Option<Maker>>,
+    /// What the userinfo endpoint answers, if there is one.
+    pub userinfo: RefCell<Option<Value>>,
     /// A public client has none.
     pub secret: Cell<Option<&'static str>>,
     pub asked: RefCell<Vec<Asked>>,
@@ -80,6 +82,7 @@ impl MockIssuer {
             says: RefCell::new(json!({})),
             keys: RefCell::new(vec![key]),
             maker: RefCell::new(None),
+            userinfo: RefCell::new(None),
             secret: Cell::new(Some(CLIENT_SECRET)),
             asked: RefCell::default(),
             grants: RefCell::default(),
@@ -153,7 +156,7 @@ impl MockIssuer {
     ) -> Result<Answer, CallError> {
         assert_eq!((to.host, to.stand_in, to.redirects), ("login.example", None, Redirects::None));
         assert_eq!((request.url.scheme(), request.url.host_str()), ("https", Some("login.example")));
-        assert!(wait <= Duration::from_secs(3), "four calls have to fit in the time of the function");
+        assert!(wait * 5 < Duration::from_secs(15), "five calls have to fit in the time of the function");
         self.asked.borrow_mut().push(Asked {
             url: request.url.clone(),
             headers: request.headers.clone(),
@@ -174,6 +177,11 @@ impl MockIssuer {
                 (200, json!({ "keys": keys }))
             }
             (lookup::Method::Post, "/token") => self.token(request, now),
+            (lookup::Method::Get, "/userinfo") => {
+                let bearer = ("authorization".to_owned(), "Bearer made-up-access-token".to_owned());
+                assert!(request.headers.contains(&bearer), "{:?}", request.headers);
+                (200, self.userinfo.borrow().clone().unwrap())
+            }
             _ => (404, json!({})),
         };
         Ok(json_answer(status, said.to_string().into_bytes()))
@@ -190,6 +198,9 @@ impl MockIssuer {
             "id_token_signing_alg_values_supported": ["RS256", "ES256", "HS256", "none"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         });
+        if self.userinfo.borrow().is_some() {
+            said["userinfo_endpoint"] = json!(format!("{ISSUER}/userinfo"));
+        }
         for (name, value) in self.says.borrow().as_object().unwrap() {
             said[name] = value.clone();
         }
@@ -238,7 +249,10 @@ impl MockIssuer {
         });
         let maker = self.maker.borrow();
         let token = maker.as_ref().map_or_else(|| self.sign(&claims), |make| make(self, claims.clone()));
-        (200, json!({"access_token": "made up", "token_type": "Bearer", "expires_in": 300, "id_token": token}))
+        (
+            200,
+            json!({"access_token": "made-up-access-token", "token_type": "Bearer", "expires_in": 300, "id_token": token}),
+        )
     }
 }
 

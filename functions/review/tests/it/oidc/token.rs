@@ -174,6 +174,42 @@ async fn no_address() {
 }
 
 #[tokio::test]
+async fn an_address_that_only_the_userinfo_endpoint_says() {
+    let check = async |token: Value, userinfo: Value, why: &str| {
+        let team = team().await;
+        let mut ana = Visitor::of(&team);
+        ana.issuer().claim(token.clone());
+        *ana.issuer().userinfo.borrow_mut() = Some(userinfo.clone());
+        let answer = ana.sign_in(1, APPROVER).await;
+        if why.is_empty() {
+            assert!(ana.identity(1).is_some(), "{token} {userinfo}: {}", answer.text());
+        } else {
+            check_refused(&answer, StatusCode::FORBIDDEN, why);
+            assert!(ana.identity(1).is_none(), "{token} {userinfo}");
+        }
+        ana.issuer().count("/userinfo")
+    };
+    let subject = "subject of ana at soc.example";
+    let verified = json!({"sub": subject, "email": APPROVER, "email_verified": true});
+    let nothing = json!({"email": null, "email_verified": null});
+    let unverified = "does not say that it has verified your address";
+    assert_eq!(check(nothing.clone(), verified.clone(), "").await, 1);
+    assert_eq!(check(json!({"email_verified": null}), verified.clone(), "").await, 1);
+    assert_eq!(
+        check(json!({}), json!({"sub": subject, "email": "eve@evil.example"}), "").await,
+        0,
+        "the token is enough"
+    );
+    assert_eq!(check(json!({"email_verified": false}), verified, unverified).await, 0, "and what it denies is denied");
+    check(nothing.clone(), json!({"sub": subject, "email": APPROVER}), unverified).await;
+    check(nothing.clone(), json!({"sub": subject, "email_verified": true}), "it has no address").await;
+    let other = json!({"sub": "another", "email": APPROVER, "email_verified": true});
+    check(nothing.clone(), other, "the issuer speaks of two different people").await;
+    let eve = json!({"sub": subject, "email": "eve@evil.example", "email_verified": true});
+    check(nothing, eve, "This link belongs to somebody else").await;
+}
+
+#[tokio::test]
 async fn no_subject() {
     check(json!({"sub": ""}), "it names nobody").await;
     check(json!({"sub": "x".repeat(256)}), "it names nobody").await;
@@ -195,5 +231,13 @@ async fn another_claim_is_taken_as_the_operator_named_it() {
     check("upn", without, false).await;
     check("upn", json!({"email": null, "upn": APPROVER}), true).await;
     check("upn", json!({"upn": [APPROVER]}), false).await;
+    // Also one that is not in the standard, and is said at the userinfo endpoint.
+    let mut team = team().await;
+    team.settings = settings().signing_in(provider("upn")).unwrap();
+    let mut ana = Visitor::of(&team);
+    let said = json!({"sub": "subject of ana at soc.example", "upn": APPROVER});
+    *ana.issuer().userinfo.borrow_mut() = Some(said);
+    ana.sign_in(1, APPROVER).await;
+    assert!(ana.identity(1).is_some());
     check("preferred_username", json!({"preferred_username": "eve@evil.example"}), false).await;
 }
