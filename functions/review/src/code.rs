@@ -4,8 +4,8 @@ use http::{Request, Response, StatusCode};
 use playbook::{
     Fault, Timestamp,
     decision::Link,
-    mail,
-    ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
+    mail, notice,
+    ports::{Clock, Egress, Entropy, Evidence, Machines, Mail, Outbox},
     rows::{Commit, Condition, Key, Row, Rows, Write},
 };
 use serde::{Deserialize, Serialize};
@@ -142,8 +142,10 @@ async fn send(
     if world.rows.commit(&writes).await? == Commit::Conflict {
         return Ok(false);
     }
-    let code = mail::Code { code: &code, expires_at, asked_from };
-    world.outbox.send(&mail::code(&visit.link.approver, &visit.assessment, &code)?).await?;
+    let Link { incident_id, run, round, approver, .. } = &visit.link;
+    let follows = notice::followed(world.rows, incident_id, *run, *round, approver).await?;
+    let code = mail::Code { round: *round, code: &code, expires_at, asked_from };
+    world.outbox.send(&Mail { follows, ..mail::code(approver, &visit.assessment, &code)? }).await?;
     info!(stage = "review", incident.id = %visit.link.incident_id, "mailed a one-time code");
     Ok(true)
 }

@@ -1,8 +1,9 @@
 //! `Review` on AWS Lambda: wires the page to the world, and nothing else.
 //!
-//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `SENDER_ADDRESS`, `PAGE_KEY_SECRET`.
-//! Calls S3 `GetObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`, `ConditionCheckItem`; SES `SendEmail`; Step
-//! Functions `SendTaskSuccess`, `StartExecution`, `DescribeExecution`; Secrets Manager `GetSecretValue`.
+//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `SENDER_ADDRESS`, `MAIL_EVENTS`,
+//! `PAGE_KEY_SECRET`. Calls S3 `GetObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`, `ConditionCheckItem`;
+//! SES `SendEmail`; Step Functions `SendTaskSuccess`, `StartExecution`, `DescribeExecution`; Secrets Manager
+//! `GetSecretValue`.
 
 use aws::{Error, Platform};
 use egress::Https;
