@@ -60,9 +60,9 @@ async function picture(page, what) {
 }
 
 async function signIn(page, account) {
-  await tabTo(page, "input[name=login]");
+  await tabTo(page, "input[name=account]");
   await page.keyboard.type(account);
-  await tabTo(page, "button");
+  await tabTo(page, "button:not([name])");
   await enter(page);
 }
 

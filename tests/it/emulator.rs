@@ -12,6 +12,7 @@ mod deployed;
 mod doors;
 mod intake;
 mod late;
+mod mails;
 mod permissions;
 mod targets;
 mod visitor;
@@ -63,6 +64,7 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
         "by hand: an execution started from the console that is aborted is recorded too": decisions::by_hand,
         "nobody: when every approver is part of the incident, it fails where people see it": decisions::nobody,
         "deadline: the next level is asked, then nothing is enforced": decisions::deadline,
+        "unreached: a mail that bounces for good ends the round, and the next level is asked": mails::unreached,
         "recorded: malicious is known, watched and in a ticket before anybody decides; approval enforces": targets::recorded,
         "released: rejection takes back what this incident wrote; what was there before stays": targets::released,
         "watched: suspicious is detected, and nobody is asked": targets::watched,

@@ -6,6 +6,7 @@ mod browser;
 mod dns;
 mod emulator;
 mod oidc;
+mod page;
 mod releases;
 mod scanner;
 mod state_machine;

@@ -35,7 +35,7 @@ const CLIENT_SECRET: &str = "made-up-secret-of-the-client";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The issuer's process; it ends with its standard input.
-struct Issuer {
+pub struct Issuer {
     process: Child,
     url: String,
 }
@@ -45,13 +45,27 @@ impl Issuer {
         Self::start_with(secret, "")
     }
 
+    /// For a page that is served there, to a client with a secret.
+    pub fn at(page: &str) -> Self {
+        Self::of_page(page, CLIENT_SECRET, "")
+    }
+
+    /// Itself, as the page's settings name it.
+    pub fn provider(&self) -> Provider {
+        Provider::new(&self.url, CLIENT, Some(Secret::new(CLIENT_SECRET)), "").unwrap()
+    }
+
     fn start_with(secret: &str, claims: &str) -> Self {
+        Self::of_page(PAGE, secret, claims)
+    }
+
+    fn of_page(page: &str, secret: &str, claims: &str) -> Self {
         let folder = Project::find().unwrap().path("tests/browser");
         let modules = folder.join("node_modules/oidc-provider");
         assert!(modules.is_dir(), "{} is missing: cargo xtask test installs it", modules.display());
         let mut node = Command::new("node");
         node.arg("issuer.mjs").current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        node.env("REDIRECT_URI", format!("{PAGE}/signed-in")).env("ANALYST", APPROVER);
+        node.env("REDIRECT_URI", format!("{page}/signed-in")).env("ANALYST", APPROVER);
         node.env("CLIENT_ID", CLIENT).env("CLIENT_SECRET", secret).env("CLAIMS", claims).env_remove("PORT");
         let mut process = node.spawn().unwrap_or_else(|error| panic!("node cannot be started: {error}"));
         let mut line = String::new();

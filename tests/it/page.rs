@@ -84,7 +84,8 @@ impl Desk {
     async fn answer(&self, mut request: http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
         if request.uri().path() == "/_mails" {
             let mails = self.outbox.mails.borrow();
-            let mails = mails.iter().map(|mail| json!({"To": [mail.to], "Subject": mail.subject, "BodyText": mail.text}));
+            let mails =
+                mails.iter().map(|mail| json!({"To": [mail.to], "Subject": mail.subject, "BodyText": mail.text}));
             let mails: Vec<Value> = mails.collect();
             return http::Response::new(json!({"messages": {"page": mails}}).to_string().into_bytes());
         }
@@ -255,27 +256,41 @@ fn no_page_has_a_barrier() {
         let desk = mailboxes().await;
         let mut pages = vec![];
         let [question, _] = desk.ask(|_, _| {}).await;
-        let [two, _] = desk.ask(|_, assessment| {
-            assessment.plan.entries[0].second = Some("policy calls it critical".to_owned());
-        }).await;
-        let [manual, _] = desk.ask(|round, _| {
-            round.question = Question::Manual;
-            round.asks = serde_json::from_value(json!({
-                "question": "Shall dc01 be isolated?", "indicators": true,
-                "choices": [{"value": "isolate", "label": "Isolate it"}, {"value": "leave", "label": "Leave it"}],
-            })).unwrap();
-        }).await;
+        let [two, _] = desk
+            .ask(|_, assessment| {
+                assessment.plan.entries[0].second = Some("policy calls it critical".to_owned());
+            })
+            .await;
+        let [manual, _] = desk
+            .ask(|round, _| {
+                round.question = Question::Manual;
+                round.asks = serde_json::from_value(json!({
+                    "question": "Shall dc01 be isolated?", "indicators": true,
+                    "choices": [{"value": "isolate", "label": "Isolate it"}, {"value": "leave", "label": "Leave it"}],
+                }))
+                .unwrap();
+            })
+            .await;
         let [needs_data, _] = desk.ask(|round, _| round.question = Question::NeedsData).await;
         let [expired, _] = desk.ask(|round, _| round.deadline = round.deadline.plus_minutes(-100)).await;
         let [not_asked, _] = desk.ask(|round, _| round.asked.retain(|asked| asked != APPROVER)).await;
         let [lost_issuer, _] = desk.ask(|round, _| round.sign_in = true).await;
-        let named = [("question", question), ("two", two), ("manual", manual), ("needs-data", needs_data),
-                     ("expired", expired), ("not-asked", not_asked), ("lost-issuer", lost_issuer)];
+        let named = [
+            ("question", question),
+            ("two", two),
+            ("manual", manual),
+            ("needs-data", needs_data),
+            ("expired", expired),
+            ("not-asked", not_asked),
+            ("lost-issuer", lost_issuer),
+        ];
         pages.extend(named.map(|(name, link)| json!({"name": name, "link": link})));
         for choice in [Choice::Approved, Choice::Rejected, Choice::Escalated, Choice::LookAgain, Choice::TimedOut] {
             pages.push(json!({"name": choice.as_str(), "link": desk.decided(choice).await}));
         }
-        pages.push(json!({"name": "unknown", "link": format!("{}/r/{}", desk.base, LinkSecret::new(&[255; 32]).reveal())}));
+        pages.push(
+            json!({"name": "unknown", "link": format!("{}/r/{}", desk.base, LinkSecret::new(&[255; 32]).reveal())}),
+        );
         let pages = Value::Array(pages).to_string();
         let seen = drive(&desk, "barriers", &[("PAGES", &pages)]).await;
         let (signing, _issuer) = signing_in().await;

@@ -353,7 +353,7 @@ impl World {
             secrets: &self.secrets,
             account: ACCOUNT,
         };
-        sweep::run(&world, sweep::Input {}).await.unwrap()
+        sweep::run(&world, sweep::Input::default()).await.unwrap()
     }
 
     /// What a firewall gets of a type; nothing where no list was ever written.

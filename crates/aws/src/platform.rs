@@ -105,10 +105,10 @@ impl Platform {
         self.capacity.clone()
     }
 
-    /// Outgoing mail. Reads `SENDER_ADDRESS`.
+    /// Outgoing mail. Reads `SENDER_ADDRESS`, and `MAIL_EVENTS`, which is empty where nothing reports what was not delivered.
     #[cfg(feature = "ses")]
     pub fn outbox(&self) -> Result<crate::SesOutbox, Error> {
-        crate::SesOutbox::new(&self.config, Self::setting("SENDER_ADDRESS")?)
+        crate::SesOutbox::new(&self.config, Self::setting("SENDER_ADDRESS")?, Self::optional_setting("MAIL_EVENTS"))
     }
 
     /// The intake queue. Reads `INTAKE_QUEUE_URL`.

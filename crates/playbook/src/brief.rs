@@ -12,6 +12,7 @@ use ioc::Observable;
 pub use around::{Surroundings, Written};
 pub(crate) use findings::finding;
 pub use findings::{Finding, Line};
+pub(crate) use offers::undo;
 pub use offers::{Offer, Score, tick};
 use words::cut;
 pub use words::{ago, ahead, hostile, moment, short_moment};
@@ -46,6 +47,8 @@ pub struct Brief {
     pub answers: Vec<Answer>,
     /// `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`.
     pub severity: String,
+    /// The severity with the score, such as `HIGH 87/100`; the severity alone where there is none.
+    pub headline: String,
     /// How the severity came about.
     pub severity_terms: Vec<String>,
     /// How sure the playbook is of what it asks about; `None` where nothing is malicious or suspicious.
@@ -140,6 +143,7 @@ impl Brief {
             }
             Question::Manual | Question::NeedsData => vec![],
         };
+        let score = offers::score(assessment);
         let (findings, findings_left_out) = findings::findings(assessment, now);
         Self {
             incident_id: assessment.incident_id.to_string(),
@@ -150,7 +154,6 @@ impl Brief {
             answers: offers::answers(round),
             severity: assessment.severity.as_str().to_uppercase(),
             severity_terms: lines(&assessment.severity_terms),
-            score: offers::score(assessment),
             lead: lead(assessment),
             asks: offers::asks(assessment, round.question),
             deadline: moment(round.deadline),
@@ -165,7 +168,9 @@ impl Brief {
             done: around.done(round.state == OPEN),
             tickets: around.tickets(),
             related: around::related(assessment, now),
-            undo: if offers.is_empty() { vec![] } else { offers::undo(assessment, round.round) },
+            headline: with_score(&assessment.severity.as_str().to_uppercase(), score.as_ref()),
+            score,
+            undo: if offers.is_empty() { vec![] } else { undo(assessment, round.round) },
             refused: offers::refused(assessment),
             findings,
             findings_left_out,
@@ -194,6 +199,16 @@ pub fn lead(assessment: &Assessment) -> String {
     let first = assessment.plan.open().next().map(|entry| &entry.observable);
     let lead = first.or_else(|| assessment.observables.first().map(|assessed| &assessed.sighted.observable));
     lead.map_or_else(|| "no indicator".to_owned(), |observable| cut(&observable.defanged(), 120))
+}
+
+/// The severity, and how sure the playbook is of what it asks about: `HIGH 87/100`.
+#[must_use]
+pub fn severity(assessment: &Assessment) -> String {
+    with_score(&assessment.severity.as_str().to_uppercase(), offers::score(assessment).as_ref())
+}
+
+fn with_score(severity: &str, score: Option<&Score>) -> String {
+    score.map_or_else(|| severity.to_owned(), |score| format!("{severity} {}/100", score.value))
 }
 
 /// The indicators that a decision approved, defanged.
@@ -255,6 +270,22 @@ fn bounded(texts: impl Iterator<Item = String>) -> Vec<String> {
             left_out += 1;
         }
     }
+    if left_out > 0 {
+        kept.push(format!("and {left_out} more"));
+    }
+    kept
+}
+
+/// The first so many lines of a list that may have been bounded before; the last line counts what is left out.
+pub(crate) fn at_most(lines: &[String], max: usize) -> Vec<String> {
+    // Only a list that was bounded is one line longer than that, and the line counts the rest.
+    let (lines, counted) = match lines.split_last() {
+        Some((last, lines)) if lines.len() == LINES_MAX => (lines, last.split(' ').nth(1)),
+        _ => (lines, None),
+    };
+    let counted = counted.and_then(|number| number.parse().ok()).unwrap_or(0);
+    let left_out = lines.len().saturating_sub(max) + counted;
+    let mut kept: Vec<String> = lines.iter().take(max).cloned().collect();
     if left_out > 0 {
         kept.push(format!("and {left_out} more"));
     }

@@ -17,7 +17,7 @@ pub use audience::{Asking, Audience, audience, is_part_of_incident};
 pub use authority::{Authority, MAILBOX, OIDC};
 pub use link::{Link, LinkSecret};
 pub use question::{Asked, Asks, Choice, Offered, Question, Shows};
-pub use silence::end;
+pub use silence::{end, silence};
 pub use vote::{Outcome, Vote};
 
 use crate::{

@@ -1,6 +1,10 @@
-//! The mails to people: asking, reminding, one-time codes, what was decided, what ran out. Text and HTML say the same.
+//! The mails to people: asking, reminding, one-time codes, what was decided, what ran out, who cannot be reached. Text and
+//! HTML say the same.
 //!
 //! Everything from outside is defanged; the one link of a mail is ours.
+
+mod fit;
+mod views;
 
 use askama::Template;
 
@@ -9,43 +13,57 @@ use crate::{
     assessment::Assessment,
     brief::{self, Brief, Surroundings, hostile, moment},
     decision::{DECIDED, Decision, Round},
-    ports::Mail,
+    ports::{About, Mail},
+};
+use fit::{Fitted, Parts};
+use views::{
+    CodeHtml, CodeText, CodeView, DecidedHtml, DecidedText, DecidedView, ExpiredHtml, ExpiredText, ReminderHtml,
+    ReminderText, RequestHtml, RequestText, UndeliveredHtml, UndeliveredText,
 };
 
-/// Findings with evidence in a mail; the page shows all.
-const FINDINGS_MAX: usize = 12;
 /// Characters of a subject line.
 const SUBJECT_MAX_CHARS: usize = 200;
+/// Characters of the indicator in it, where there is room.
+const SUBJECT_LEAD_MAX_CHARS: usize = 70;
+/// Indicators named as approved.
+const APPROVED_MAX: usize = 30;
+/// Characters of each.
+const APPROVED_MAX_CHARS: usize = 300;
 
-/// The mail that asks one person.
+/// The mail that asks one person. It alone is enough to decide by; the page takes the answer.
 pub fn request(to: &str, brief: &Brief, link: &str, others: &[String]) -> Result<Mail, Fault> {
-    let others = others.iter().map(|address| hostile(address, 254)).collect::<Vec<_>>().join(", ");
-    let findings = brief.findings.get(..FINDINGS_MAX.min(brief.findings.len())).unwrap_or(&[]);
-    let left_out = brief.findings.len() - findings.len() + brief.findings_left_out;
+    let others = others.iter().map(|address| hostile(address, 254)).collect::<Vec<_>>();
+    let others = brief::at_most(&others, 30).join(", ");
     let again = if brief.run > 1 { "looked at again: " } else { "" };
-    let level = if brief.earlier.is_empty() { "" } else { ", nobody answered before" };
-    let subject = format!("[IOC review] {again}{}{level}", about(brief));
-    let text = RequestText { brief, findings, left_out, link, others: &others };
-    let html = RequestHtml { brief, findings, left_out, link, others: &others };
-    mail(to, &subject, &brief.incident_id, &text, &html)
+    let level = match (brief.earlier.is_empty(), brief.is_earlier_unreached) {
+        (true, _) => "",
+        (false, true) => ", nobody was reached before",
+        (false, false) => ", nobody answered before",
+    };
+    let head = format!("{again}{}", brief.headline);
+    let subject = subject(&head, &brief.lead, &format!("{}{level}", asked(brief)));
+    let parts = fit::fit(brief, |fitted: &Fitted| {
+        let others = others.as_str();
+        parts(&brief.incident_id, &RequestText { fitted, link, others }, &RequestHtml { fitted, link, others })
+    })?;
+    Ok(mail(to, &subject, about(brief, "question"), parts))
 }
 
 /// The mail that reminds one person who was asked and has not decided. It holds no link: that is in the mail that asked.
 pub fn reminder(to: &str, brief: &Brief) -> Result<Mail, Fault> {
-    let subject = format!("[IOC review] reminder: {}, {}", about(brief), brief.left);
-    mail(to, &subject, &brief.incident_id, &ReminderText { brief }, &ReminderHtml { brief })
-}
-
-/// What is asked, of what, and by when, for a subject line.
-fn about(brief: &Brief) -> String {
-    let asks = if brief.offers.is_empty() { "what now?" } else { "block?" };
-    let (severity, lead) = (&brief.severity, shorter(&brief.lead, 70));
-    format!("{severity} {lead} → {asks} ({}) by {}", brief.incident_id, brief.deadline_short)
+    let head = format!("reminder: {}", brief.headline);
+    let subject = subject(&head, &brief.lead, &format!("{}, {}", asked(brief), brief.left));
+    let parts = fit::fit(brief, |fitted: &Fitted| {
+        parts(&brief.incident_id, &ReminderText { fitted }, &ReminderHtml { fitted })
+    })?;
+    Ok(mail(to, &subject, about(brief, "reminder"), parts))
 }
 
 /// A one-time code, and who asked for it.
 #[derive(Clone, Debug)]
 pub struct Code<'a> {
+    /// The round of the link.
+    pub round: u32,
     /// Six digits.
     pub code: &'a str,
     /// Until when it is good.
@@ -56,22 +74,37 @@ pub struct Code<'a> {
 
 /// The mail with a one-time code. It needs no link: the page that asked is open.
 pub fn code(to: &str, assessment: &Assessment, code: &Code<'_>) -> Result<Mail, Fault> {
-    let subject = format!("[IOC review] {} is your code ({})", code.code, assessment.incident_id);
-    let view = CodeView {
-        incident_id: assessment.incident_id.as_str(),
+    let incident_id = assessment.incident_id.as_str();
+    let view = &CodeView {
+        incident_id,
+        severity: &assessment.severity.as_str().to_uppercase(),
         lead: &brief::lead(assessment),
         code: code.code,
         expires_at: &moment(code.expires_at),
         asked_from: &hostile(code.asked_from, 160),
     };
-    mail(to, &subject, assessment.incident_id.as_str(), &CodeText { view: &view }, &CodeHtml { view: &view })
+    let subject = format!("[IOC review] {} is your code ({incident_id})", code.code);
+    let about =
+        About { incident_id: incident_id.to_owned(), run: assessment.run, round: code.round, what: "code".to_owned() };
+    Ok(mail(to, &subject, about, parts(incident_id, &CodeText { view }, &CodeHtml { view })?))
 }
 
 /// The mail that tells what was decided; `result` is one sentence of what became of it, such as `2 entries were written`;
 /// empty when there is nothing to say.
-pub fn decided(to: &str, assessment: &Assessment, decision: &Decision, result: &str) -> Result<Mail, Fault> {
-    let view = DecidedView {
-        incident_id: assessment.incident_id.as_str(),
+pub fn decided(
+    to: &str,
+    assessment: &Assessment,
+    round: u32,
+    decision: &Decision,
+    result: &str,
+) -> Result<Mail, Fault> {
+    let incident_id = assessment.incident_id.as_str();
+    let shown = |indicator: &String| shorter(indicator, APPROVED_MAX_CHARS);
+    let approved: Vec<String> = brief::approved(assessment, decision).iter().map(shown).collect();
+    let undo = if approved.is_empty() { vec![] } else { brief::undo(assessment, round) };
+    let view = &DecidedView {
+        incident_id,
+        severity: &brief::severity(assessment),
         lead: &brief::lead(assessment),
         choice: brief::decided_as(decision.choice),
         effect: brief::effect(decision.choice),
@@ -79,24 +112,59 @@ pub fn decided(to: &str, assessment: &Assessment, decision: &Decision, result: &
         authenticated_by: &hostile(&decision.authenticated_by, 40),
         at: &moment(decision.at),
         reason: &hostile(&decision.reason, 2_000),
-        indicators: &brief::approved(assessment, decision),
+        indicators: &brief::at_most(&approved, APPROVED_MAX),
+        undo: &undo,
         result: &hostile(result, 500),
     };
-    let subject = format!("[IOC review] {} {} ({})", shorter(view.lead, 70), view.choice, view.incident_id);
-    mail(to, &subject, view.incident_id, &DecidedText { view: &view }, &DecidedHtml { view: &view })
+    let subject = subject(view.severity, view.lead, &format!(" {} ({incident_id})", view.choice));
+    let about = About { incident_id: incident_id.to_owned(), run: assessment.run, round, what: "decided".to_owned() };
+    Ok(mail(to, &subject, about, parts(incident_id, &DecidedText { view }, &DecidedHtml { view })?))
 }
 
-/// The mail that tells people that nobody decided a round in time, and what follows.
+/// The mail that tells people that nobody decided a round, and what follows.
 pub fn expired(to: &str, assessment: &Assessment, round: &Round, around: &Surroundings) -> Result<Mail, Fault> {
     // As of the deadline: the mail says the same whenever it goes out, and nobody can decide in this round any more.
     let ended = Round { state: DECIDED.to_owned(), ..round.clone() };
-    let brief = Brief::of(assessment, &ended, around, round.deadline);
-    let until = around.automatic_until().map(moment).unwrap_or_default();
-    let lead = shorter(&brief.lead, 70);
-    let what = if round.last { "stays undecided" } else { "not decided in time, the next level is asked" };
-    let subject = format!("[IOC review] {} {lead} {what} ({})", brief.severity, brief.incident_id);
-    let view = ExpiredView { brief: &brief, is_last: round.last, until: &until, has_ticket: around.has_open_ticket() };
-    mail(to, &subject, &brief.incident_id, &ExpiredText { view: &view }, &ExpiredHtml { view: &view })
+    let brief = &Brief::of(assessment, &ended, around, round.deadline);
+    let until = &around.automatic_until().map(moment).unwrap_or_default();
+    let (is_last, has_ticket, is_unreached) = (round.last, around.has_open_ticket(), round.is_unreached());
+    let what = match (is_last, is_unreached) {
+        (true, _) => "stays undecided",
+        (false, true) => "reached nobody, the next level is asked",
+        (false, false) => "not decided in time, the next level is asked",
+    };
+    let subject = subject(&brief.headline, &brief.lead, &format!(" {what} ({})", brief.incident_id));
+    let parts = fit::fit(brief, |fitted: &Fitted| {
+        let text = ExpiredText { fitted, is_last, is_unreached, until, has_ticket };
+        parts(&brief.incident_id, &text, &ExpiredHtml { fitted, is_last, is_unreached, until, has_ticket })
+    })?;
+    Ok(mail(to, &subject, about(brief, "expired"), parts))
+}
+
+/// Somebody who was asked and whom a mail did not reach.
+#[derive(Clone, Copy, Debug)]
+pub struct Unreached<'a> {
+    /// Who.
+    pub address: &'a str,
+    /// What the mail service says, in a few words such as `bounced for good`.
+    pub why: &'a str,
+    /// Whether it stays so: otherwise the mail may still come.
+    pub is_final: bool,
+}
+
+/// The mail that tells the others of a round that somebody cannot be reached. It holds no link.
+pub fn undelivered(to: &str, brief: &Brief, unreached: &Unreached<'_>) -> Result<Mail, Fault> {
+    let (address, is_final) = (&hostile(unreached.address, 254), unreached.is_final);
+    let why = &hostile(unreached.why, 120);
+    let what = if is_final { "is not reached" } else { "is reached late, or not" };
+    let named = shorter(address, 60);
+    let tail = format!(": {named} {what} ({}) by {}", brief.incident_id, brief.deadline_short);
+    let subject = subject(&brief.headline, &brief.lead, &tail);
+    let parts = fit::fit(brief, |fitted: &Fitted| {
+        let text = UndeliveredText { fitted, address, why, is_final };
+        parts(&brief.incident_id, &text, &UndeliveredHtml { fitted, address, why, is_final })
+    })?;
+    Ok(mail(to, &subject, about(brief, "undelivered"), parts))
 }
 
 /// What every mail of an incident refers to, so that they thread.
@@ -105,120 +173,50 @@ pub fn thread(incident_id: &str) -> String {
     format!("<{incident_id}@ioc-enrichment-playbook.invalid>")
 }
 
-fn mail(to: &str, subject: &str, incident_id: &str, text: &impl Template, html: &impl Template) -> Result<Mail, Fault> {
-    let render = |error: askama::Error| Fault::Rejected(format!("mail of {incident_id} cannot be written: {error}"));
-    Ok(Mail {
-        to: to.to_owned(),
-        // One line whatever comes from outside: no header can follow it.
-        subject: ioc::visible(&shorter(subject, SUBJECT_MAX_CHARS)),
-        text: text.render().map_err(render)?,
-        html: html.render().map_err(render)?,
-        thread: thread(incident_id),
-    })
+/// What is asked and by when, for a subject line.
+fn asked(brief: &Brief) -> String {
+    let more = match brief.offers.iter().filter(|offer| offer.is_ticked).count() {
+        0 | 1 => String::new(),
+        ticked => format!(" and {} more", ticked - 1),
+    };
+    format!("{more} → {} ({}) by {}", brief.asks, brief.incident_id, brief.deadline_short)
 }
 
-fn shorter(text: &str, max_chars: usize) -> String {
-    match text.char_indices().nth(max_chars) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or("")),
+/// A subject line in which only the indicator is cut: what follows it never is.
+fn subject(head: &str, lead: &str, tail: &str) -> String {
+    let head = format!("[IOC review] {head} ");
+    let room = SUBJECT_MAX_CHARS.saturating_sub(head.chars().count() + tail.chars().count());
+    format!("{head}{}{tail}", shorter(&ioc::visible(lead), room.min(SUBJECT_LEAD_MAX_CHARS)))
+}
+
+fn about(brief: &Brief, what: &str) -> About {
+    About { incident_id: brief.incident_id.clone(), run: brief.run, round: brief.round, what: what.to_owned() }
+}
+
+fn parts(incident_id: &str, text: &impl Template, html: &impl Template) -> Result<Parts, Fault> {
+    let fault = |error: askama::Error| Fault::Rejected(format!("mail of {incident_id} cannot be written: {error}"));
+    Ok(Parts { text: text.render().map_err(fault)?, html: html.render().map_err(fault)? })
+}
+
+fn mail(to: &str, subject: &str, about: About, parts: Parts) -> Mail {
+    Mail {
+        to: to.to_owned(),
+        // One line whatever comes from outside: no header can follow it.
+        subject: shorter(&ioc::visible(subject), SUBJECT_MAX_CHARS),
+        text: parts.text,
+        html: parts.html,
+        thread: thread(&about.incident_id),
+        follows: None,
+        about,
     }
 }
 
-#[derive(Template)]
-#[template(path = "mail/request.txt")]
-struct RequestText<'a> {
-    brief: &'a Brief,
-    findings: &'a [brief::Finding],
-    left_out: usize,
-    link: &'a str,
-    others: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "mail/request.html")]
-struct RequestHtml<'a> {
-    brief: &'a Brief,
-    findings: &'a [brief::Finding],
-    left_out: usize,
-    link: &'a str,
-    others: &'a str,
-}
-
-struct CodeView<'a> {
-    incident_id: &'a str,
-    lead: &'a str,
-    code: &'a str,
-    expires_at: &'a str,
-    asked_from: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "mail/code.txt")]
-struct CodeText<'a> {
-    view: &'a CodeView<'a>,
-}
-
-#[derive(Template)]
-#[template(path = "mail/code.html")]
-struct CodeHtml<'a> {
-    view: &'a CodeView<'a>,
-}
-
-struct DecidedView<'a> {
-    incident_id: &'a str,
-    lead: &'a str,
-    choice: &'a str,
-    effect: &'a str,
-    by: &'a str,
-    authenticated_by: &'a str,
-    at: &'a str,
-    reason: &'a str,
-    indicators: &'a [String],
-    result: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "mail/decided.txt")]
-struct DecidedText<'a> {
-    view: &'a DecidedView<'a>,
-}
-
-#[derive(Template)]
-#[template(path = "mail/decided.html")]
-struct DecidedHtml<'a> {
-    view: &'a DecidedView<'a>,
-}
-
-#[derive(Template)]
-#[template(path = "mail/reminder.txt")]
-struct ReminderText<'a> {
-    brief: &'a Brief,
-}
-
-#[derive(Template)]
-#[template(path = "mail/reminder.html")]
-struct ReminderHtml<'a> {
-    brief: &'a Brief,
-}
-
-struct ExpiredView<'a> {
-    brief: &'a Brief,
-    is_last: bool,
-    /// When what was enforced at once leaves; empty when nothing was.
-    until: &'a str,
-    has_ticket: bool,
-}
-
-#[derive(Template)]
-#[template(path = "mail/expired.txt")]
-struct ExpiredText<'a> {
-    view: &'a ExpiredView<'a>,
-}
-
-#[derive(Template)]
-#[template(path = "mail/expired.html")]
-struct ExpiredHtml<'a> {
-    view: &'a ExpiredView<'a>,
+/// At most so many characters, the mark of the cut included.
+fn shorter(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
+        return text.to_owned();
+    }
+    text.chars().take(max_chars.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(feature = "fakes")]

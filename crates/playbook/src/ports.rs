@@ -51,6 +51,23 @@ pub struct Mail {
     pub html: String,
     /// `References`, so that the mails of one incident thread.
     pub thread: String,
+    /// What the mail service called the mail that asked this person, where this one follows it.
+    pub follows: Option<String>,
+    /// What it is about.
+    pub about: About,
+}
+
+/// What a mail is about: the mail service says it again of a mail that it could not deliver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The incident.
+    pub incident_id: String,
+    /// Its run.
+    pub run: u32,
+    /// The round; 0 where that is not known.
+    pub round: u32,
+    /// `question`, `reminder`, `code`, `decided` …: letters, digits and hyphens.
+    pub what: String,
 }
 
 /// The way mails go out.

@@ -1,8 +1,8 @@
 //! `Close` on AWS Lambda: wires the stage to the world, and nothing else.
 //!
-//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `SENDER_ADDRESS`, `SECRETS_PREFIX`. Calls S3 `GetObject`;
-//! DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`; Step Functions `StartExecution`; SES `SendEmail`; SSM
-//! `GetParameter`; and the targets that hold tickets.
+//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `SENDER_ADDRESS`, `MAIL_EVENTS`, `SECRETS_PREFIX`. Calls
+//! S3 `GetObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`; Step Functions `StartExecution`; SES
+//! `SendEmail`; SSM `GetParameter`; and the targets that hold tickets.
 
 use aws::{Error, Invocation, Platform};
 use close::World;

@@ -33,13 +33,14 @@ pub async fn by_mail(
         // `sweep` has told everybody when the round ended.
         return;
     }
-    let asked: BTreeSet<&str> =
-        closing.rounds.iter().flat_map(|round| round.asked.iter().map(String::as_str)).collect();
+    // Whose mail came back for good is not written to again.
+    let reached = closing.rounds.iter().flat_map(|round| round.asked.iter().filter(|to| !round.is_undelivered(to)));
+    let asked: BTreeSet<&str> = reached.map(String::as_str).collect();
     let last = closing.rounds.last().map_or(1, |round| round.round);
     let result = result(assessment, decision, &closing.refused);
     for address in asked {
         let of = (&assessment.incident_id, assessment.run, last, "decided");
-        let sent = match mail::decided(address, assessment, decision, &result) {
+        let sent = match mail::decided(address, assessment, last, decision, &result) {
             Ok(mail) => notice::send_once(rows, outbox, entropy, of, &mail, now).await,
             Err(fault) => Err(fault),
         };

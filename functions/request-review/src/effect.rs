@@ -2,8 +2,9 @@
 
 use data_encoding::HEXLOWER;
 use playbook::{
-    Fault, IncidentId, Timestamp, canonical,
+    Fault, Timestamp,
     decision::{Link, LinkSecret, Round},
+    notice,
     ports::Entropy,
     rows::{Commit, Condition, Key, Row, Rows, Write},
 };
@@ -41,11 +42,6 @@ pub struct Claim {
     pub attempts: u32,
 }
 
-fn key(id: &IncidentId, run: u32, round: u32, approver: &str) -> Key {
-    let approver = canonical::sha256_hex(approver.to_ascii_lowercase().as_bytes());
-    Key::new(format!("incident#{id}"), format!("effect#{run}#{round}#mail#{approver}"))
-}
-
 /// Claims the mail to an approver and stores its link; `None` when the mail is done or somebody else is sending it.
 ///
 /// A mail that was claimed and not completed cannot be looked up at the mail service: it is sent again, and counted.
@@ -56,7 +52,7 @@ pub async fn claim(
     approver: &str,
     now: Timestamp,
 ) -> Result<Option<Claim>, Fault> {
-    let key = key(&round.incident_id, round.run, round.round, approver);
+    let key = notice::effect_key(&round.incident_id, round.run, round.round, notice::QUESTION, approver);
     let known: Option<Effect> = rows.get(&key).await?.as_ref().map(Row::read).transpose()?;
     let attempts = match &known {
         Some(effect) if effect.mail_id.is_some() || effect.refused.is_some() => return Ok(None),

@@ -1,7 +1,8 @@
 //! `RequestReview` on AWS Lambda: wires the stage to the world, and nothing else.
 //!
-//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `OIDC_ISSUER`, `SENDER_ADDRESS`. Calls S3
-//! `GetObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`; SES `SendEmail`; Step Functions `SendTaskSuccess`.
+//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `OIDC_ISSUER`, `SENDER_ADDRESS`,
+//! `MAIL_EVENTS`. Calls S3 `GetObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`; SES `SendEmail`; Step Functions
+//! `SendTaskSuccess`.
 
 use aws::{Error, Invocation, Platform};
 use request_review::{Settings, World};

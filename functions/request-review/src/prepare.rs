@@ -208,7 +208,7 @@ async fn tell_escalated(
         return Ok(());
     }
     for address in earlier.asked.iter().filter(|address| !address.eq_ignore_ascii_case(&decision.by)) {
-        let mail = mail::decided(address, assessment, &decision, "")?;
+        let mail = mail::decided(address, assessment, before, &decision, "")?;
         let told =
             notice::send_once(world.rows, world.outbox, world.entropy, (id, run, before, "escalated"), &mail, now);
         match told.await {

@@ -5,8 +5,8 @@ use playbook::{
     Fault, Timestamp,
     audit::{Entry, Event},
     decision::Link,
-    mail,
-    ports::{Clock, Egress, Entropy, Evidence, Machines, Outbox},
+    mail, notice,
+    ports::{Clock, Egress, Entropy, Evidence, Machines, Mail, Outbox},
     rows::{Commit, Condition, Key, Row, Rows, Write},
 };
 use serde::{Deserialize, Serialize};
@@ -157,8 +157,10 @@ async fn send(
     if world.rows.commit(&writes).await? == Commit::Conflict {
         return Ok(false);
     }
-    let code = mail::Code { code: &code, expires_at, asked_from };
-    world.outbox.send(&mail::code(&visit.link.approver, &visit.assessment, &code)?).await?;
+    let Link { incident_id, run, round, approver, .. } = &visit.link;
+    let follows = notice::followed(world.rows, incident_id, *run, *round, approver).await?;
+    let code = mail::Code { round: *round, code: &code, expires_at, asked_from };
+    world.outbox.send(&Mail { follows, ..mail::code(approver, &visit.assessment, &code)? }).await?;
     info!(stage = "review", incident.id = %visit.link.incident_id, "mailed a one-time code");
     Ok(true)
 }

@@ -1,7 +1,7 @@
 //! `Review` on AWS Lambda: wires the page to the world, and nothing else.
 //!
-//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `SENDER_ADDRESS`, `PAGE_KEY_SECRET`; where
-//! people sign in, also `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLAIM`, `SECRETS_PREFIX`. Calls S3 `GetObject`; DynamoDB
+//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `PLAYBOOK_ARN`, `PUBLIC_BASE_URL`, `SENDER_ADDRESS`, `MAIL_EVENTS`,
+//! `PAGE_KEY_SECRET`; where people sign in, also `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLAIM`, `SECRETS_PREFIX`. Calls S3 `GetObject`; DynamoDB
 //! `GetItem`, `Query`, `PutItem`, `UpdateItem`, `ConditionCheckItem`; SES `SendEmail`; Step Functions `SendTaskSuccess`,
 //! `StartExecution`, `DescribeExecution`; Secrets Manager `GetSecretValue`; SSM `GetParameter`; and the issuer.
 

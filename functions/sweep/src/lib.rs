@@ -6,6 +6,7 @@ mod parked;
 mod rounds;
 #[cfg(test)]
 mod tests;
+mod undelivered;
 
 use std::cell::Cell;
 
@@ -20,12 +21,18 @@ use playbook::{
 use serde::{Deserialize, Serialize};
 use tracing::{error, info};
 
+pub use undelivered::Undelivered;
+
 /// Rows of each kind that one sweep looks at; the next minute takes the next ones.
 const BATCH: usize = 100;
 
-/// From the schedule; its content does not matter.
+/// From the schedule, whose content does not matter, or from the rules for mails that did not arrive.
 #[derive(Debug, Default, Deserialize)]
-pub struct Input {}
+pub struct Input {
+    /// A mail that did not arrive: then nothing else is looked at.
+    #[serde(default)]
+    pub undelivered: Option<Undelivered>,
+}
 
 /// What was past its time.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,8 +53,13 @@ pub struct Output {
     pub started: usize,
     /// Incidents whose execution is gone: a person must look.
     pub lost: usize,
+    /// Mails that did not arrive, of which nobody had told before.
+    pub undelivered: usize,
     /// Rows that could not be handled and stay due.
     pub failed: usize,
+    /// For the metrics: of the mails that did not arrive, those that asked somebody who will not get them.
+    #[serde(skip)]
+    pub unreached: usize,
     /// For the metrics: decisions that the sweeps before could not bring to their execution.
     #[serde(skip)]
     pub not_woken: usize,
@@ -68,6 +80,7 @@ impl Output {
             ("EntriesReleased", self.expired),
             ("ReleasesFailed", self.releases_failed),
             ("IncidentsLost", self.lost),
+            ("PeopleNotReached", self.unreached),
         ]
         .into_iter()
     }
@@ -116,7 +129,7 @@ pub struct World<'a, E, R, M, O, C, N, Q, G, I, S> {
     pub account: &'a str,
 }
 
-/// Handles everything that is due; neither a row nor a kind that fails holds up the others. Safe to run at the same time
+/// Handles a mail that did not arrive, or everything that is due: neither a row nor a kind that fails holds up the others. Safe to run at the same time
 /// twice. Fails when a kind could not be looked at at all.
 pub async fn run(
     world: &World<
@@ -132,11 +145,17 @@ pub async fn run(
         impl IpSets,
         impl Secrets,
     >,
-    _input: Input,
+    input: Input,
 ) -> Result<Output, Fault> {
     let (rows, now) = (world.rows, world.clock.now());
     let post = rounds::Post { evidence: world.evidence, rows, outbox: world.outbox, entropy: world.entropy };
     let mut output = Output::default();
+    if let Some(told) = input.undelivered {
+        let noted = post.note(world.machines, &told, now).await?;
+        (output.undelivered, output.unreached) = (noted.new, noted.unreached);
+        (output.ended, output.woken) = (noted.ended, noted.woken);
+        return Ok(output);
+    }
     let oldest = Cell::new(0);
     // Rounds that have just ended are among those to be woken, and a run that is restarted is not lost.
     let kinds = [

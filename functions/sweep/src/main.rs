@@ -1,9 +1,9 @@
 //! `Sweep` on AWS Lambda: wires the stage to the world, and nothing else.
 //!
-//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `FOLLOW_UP_QUEUE_URL`, `PLAYBOOK_ARN`, `SENDER_ADDRESS`, `SECRETS_PREFIX`.
-//! Calls S3 `GetObject`, `PutObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`, `DeleteItem`,
-//! `ConditionCheckItem`; SQS `SendMessage`; Step Functions `SendTaskSuccess`, `StartExecution`, `DescribeExecution`; SES
-//! `SendEmail`; WAF `GetIPSet`, `UpdateIPSet`; SSM `GetParameter`; the targets over https.
+//! Reads `EVIDENCE_BUCKET`, `INCIDENTS_TABLE`, `FOLLOW_UP_QUEUE_URL`, `PLAYBOOK_ARN`, `SENDER_ADDRESS`, `MAIL_EVENTS`,
+//! `SECRETS_PREFIX`. Calls S3 `GetObject`, `PutObject`; DynamoDB `GetItem`, `Query`, `PutItem`, `UpdateItem`,
+//! `DeleteItem`, `ConditionCheckItem`; SQS `SendMessage`; Step Functions `SendTaskSuccess`, `StartExecution`,
+//! `DescribeExecution`; SES `SendEmail`; WAF `GetIPSet`, `UpdateIPSet`; SSM `GetParameter`; the targets over https.
 
 use aws::{Error, Invocation, Platform};
 use sweep::World;

@@ -6,7 +6,8 @@ use playbook::{
     brief::{Brief, Surroundings},
     decision::{self, Choice, Decision, OPEN, Round},
     incident::{Incident, IncidentStatus},
-    mail, notice,
+    mail,
+    notice::{self, Asked},
     ports::{Entropy, Evidence, Machines, Mail, Outbox},
     rows::{Commit, Condition, Row, Rows, Write},
     waking::{self, Waking},
@@ -65,12 +66,33 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
         }
         let Some((assessment, around)) = self.shown(round).await? else { return Ok(()) };
         let brief = Brief::of(&assessment, round, &around, now);
-        self.tell(round, "reminder", &round.asked, now, |address| mail::reminder(address, &brief)).await
+        self.tell(round, "reminder", &reached(round), now, |address| mail::reminder(address, &brief)).await
+    }
+
+    /// What the others of an open round are told when a mail did not reach one of them, and who they are.
+    pub async fn told(
+        &self,
+        round: &Round,
+        address: &str,
+        now: Timestamp,
+    ) -> Result<Option<(Brief, Vec<String>)>, Fault> {
+        let incident = Incident::load(self.rows, &round.incident_id).await?;
+        if incident.run != round.run || is_over(&incident) {
+            return Ok(None);
+        }
+        let Some((assessment, around)) = self.shown(round).await? else { return Ok(None) };
+        let mut others = vec![];
+        for other in reached(round).into_iter().filter(|other| !other.eq_ignore_ascii_case(address)) {
+            // Who has not been asked yet reads it in the mail that asks.
+            let asked = Asked::load(self.rows, &round.incident_id, round.run, round.round, &other).await?;
+            others.extend(asked.and_then(|asked| asked.mail_id).map(|_| other));
+        }
+        Ok(Some((Brief::of(&assessment, round, &around, now), others)))
     }
 
     /// Ends a round that nobody has decided in time. A conflict means that somebody decided in the last moment.
     async fn end(&self, round: &Round, now: Timestamp) -> Result<Done, Fault> {
-        let ended = decision::end(self.rows, self.entropy, round, "nobody decided in time", now).await?;
+        let ended = decision::end(self.rows, self.entropy, round, now).await?;
         Ok(if ended == Commit::Done { Done::Ended } else { Done::Nothing })
     }
 
@@ -97,9 +119,9 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
         let Some((assessment, around)) = self.shown(round).await? else { return Ok(()) };
         // Nobody asks the next level of an incident that has ended otherwise.
         let round = &Round { last: round.last || is_over(&incident), ..round.clone() };
-        let mut addresses = round.asked.clone();
+        let mut addresses = reached(round);
         if round.last {
-            addresses.extend(around.earlier.iter().flat_map(|earlier| earlier.asked.iter().cloned()));
+            addresses.extend(around.earlier.iter().flat_map(reached));
         }
         self.tell(round, "expired", &addresses, now, |address| mail::expired(address, &assessment, round, &around))
             .await
@@ -113,7 +135,7 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
     }
 
     /// Sends each address its mail, once. An address that is refused for good keeps nobody else from being told.
-    async fn tell(
+    pub async fn tell(
         &self,
         round: &Round,
         what: &str,
@@ -140,4 +162,9 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
 /// Whether no execution works on the incident, nor will by itself.
 fn is_over(incident: &Incident) -> bool {
     !matches!(incident.status, IncidentStatus::Open | IncidentStatus::Waiting)
+}
+
+/// Those of a round to whom a mail gets: whose mail came back for good is not written to again.
+fn reached(round: &Round) -> Vec<String> {
+    round.asked.iter().filter(|address| !round.is_undelivered(address)).cloned().collect()
 }

@@ -1,5 +1,7 @@
 //! The minute in memory: everything that may be past its time.
 
+mod undelivered;
+
 use playbook::{
     IncidentId,
     assessment::Assessment,
@@ -119,6 +121,10 @@ impl Team {
     }
 
     async fn measured_sweep(&self) -> Output {
+        self.run(Input::default()).await.unwrap()
+    }
+
+    async fn run(&self, input: Input) -> Result<Output, Fault> {
         let world = World {
             evidence: &self.evidence,
             rows: &self.rows,
@@ -132,7 +138,7 @@ impl Team {
             secrets: &MemorySecrets::default(),
             account: "111111111111",
         };
-        run(&world, Input {}).await.unwrap()
+        run(&world, input).await
     }
 
     async fn sweep_after(&self, minutes: i64) -> Output {
@@ -165,7 +171,7 @@ impl Team {
     /// Recipient and the words of the subject that tell the kinds of mail apart.
     fn mails(&self) -> Vec<String> {
         let kind = |subject: &str| {
-            let kinds = ["reminder", "the next level is asked", "stays undecided"];
+            let kinds = ["reminder", "the next level is asked", "stays undecided", "is not reached", "is reached late"];
             kinds.into_iter().find(|kind| subject.contains(kind)).unwrap_or("other").to_owned()
         };
         let mails = self.outbox.sent.mails.borrow();

@@ -152,7 +152,7 @@ fn finding(deployed: &Deployed, name: &str) -> Value {
     event
 }
 
-async fn events(deployed: &Deployed, operation: &str, input: &Value) -> Value {
+pub async fn events(deployed: &Deployed, operation: &str, input: &Value) -> Value {
     deployed.gateway().call("events", &format!("AWSEvents.{operation}"), input).await.unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use playbook::{
     Timestamp,
-    ports::Mail,
+    ports::{About, Mail},
     rows::{Attributes, Key, Row},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -153,6 +153,8 @@ impl Recording {
             text: mail.text.clone(),
             html: String::new(),
             thread: String::new(),
+            follows: None,
+            about: About::default(),
         };
         self.mails.iter().map(mail).collect()
     }

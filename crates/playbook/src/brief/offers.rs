@@ -115,14 +115,14 @@ fn impact(kind: ObservableType, assessed: Option<&Assessed>) -> Vec<String> {
             "blocks every site and service at this address, those of others too"
         }
         ObservableType::DomainName => "blocks this name and every name below it",
-        ObservableType::Url => "blocks this one address; the rest of the site stays reachable",
+        ObservableType::Url => "blocks this one URL; the rest of the site stays reachable",
         ObservableType::EmailAddr => "blocks mail of this one address",
         ObservableType::File => "blocks this one file by its digest; a changed copy is another file",
     };
     let mut lines = vec![blocks.to_owned()];
     let Some(assessed) = assessed else { return lines };
     lines.push(match &assessed.history {
-        Some(history) => format!("seen here: {}", around::history(history)),
+        Some(history) => around::history(history),
         None => "how often it was seen here is not known".to_owned(),
     });
     let says = |word: Judgement| assessed.evidence.iter().filter(move |s| s.verdict.as_deref() == Some(word.as_str()));
@@ -204,7 +204,7 @@ pub(super) fn asks(assessment: &Assessment, question: Question) -> String {
 }
 
 /// How everything that approval enforces is taken back; the last line is the command.
-pub(super) fn undo(assessment: &Assessment, round: u32) -> Vec<String> {
+pub(crate) fn undo(assessment: &Assessment, round: u32) -> Vec<String> {
     let (id, run) = (&assessment.incident_id, assessment.run);
     let payload = format!(r#"{{"act": "release", "incident_id": "{id}", "run": {run}, "round": {round}}}"#);
     vec![

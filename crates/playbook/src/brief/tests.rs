@@ -71,11 +71,11 @@ fn the_impact_says_what_is_blocked_and_only_what_is_known_of_others() {
     assessment.observables[0].history = None;
     let offers = brief(&assessment, Question::ApprovePlan).offers;
     let expected =
-        ["blocks this one address; the rest of the site stays reachable", "how often it was seen here is not known"];
+        ["blocks this one URL; the rest of the site stays reachable", "how often it was seen here is not known"];
     assert_eq!(offers[0].impact, expected);
     let expected = [
         "blocks this name and every name below it",
-        "seen here: isolated: in no other incident",
+        "isolated: in no other incident",
         "called harmless by hashlookup: somebody may need it",
         "rdap: registered 2011 at hxxps://registrar[.]example",
     ];
@@ -110,4 +110,22 @@ fn a_level_that_could_not_be_reached_has_not_kept_silent() {
     check(&[sample::OTHER_APPROVER], false, &half);
     let lost = format!("level 1: {both} could not be reached by mail {at}");
     check(&[&sample::APPROVER.to_uppercase(), sample::OTHER_APPROVER], true, &lost);
+}
+
+#[test]
+fn what_is_cut_twice_is_counted_once() {
+    let lines = |number: usize| (0..number).map(|n| n.to_string()).collect::<Vec<String>>();
+    let check = |number: usize, max: usize, last: &str, shown: usize| {
+        let cut = at_most(&bounded(lines(number).into_iter()), max);
+        assert_eq!((cut.last().map(String::as_str), cut.len()), (Some(last), shown), "{number} lines, {max} shown");
+    };
+    check(3, 3, "2", 3);
+    check(4, 3, "and 1 more", 4);
+    check(50, 50, "49", 50);
+    check(51, 50, "and 1 more", 51);
+    check(200, 50, "and 150 more", 51);
+    check(200, 4, "and 196 more", 5);
+    // Whoever writes such a line changes no count.
+    let hostile = ["a".to_owned(), "and 900 more".to_owned()];
+    assert_eq!(at_most(&hostile, 1), ["a", "and 1 more"]);
 }

@@ -5,17 +5,11 @@ use crate::{
     Fault, Timestamp,
     audit::{Entry, Event},
     ports::Entropy,
-    rows::{Commit, Rows},
+    rows::{Commit, Rows, Write},
 };
 
-/// Ends an open round as timed out, for this reason. `Conflict`: somebody decided in the last moment, and that stands.
-pub async fn end(
-    rows: &impl Rows,
-    entropy: &impl Entropy,
-    round: &Round,
-    reason: &str,
-    now: Timestamp,
-) -> Result<Commit, Fault> {
+/// The writes that end an open round as timed out, for this reason, and put that on record.
+pub fn silence(round: &Round, entropy: &impl Entropy, reason: &str, now: Timestamp) -> Result<Vec<Write>, Fault> {
     let decision = Decision {
         last: round.last,
         reason: reason.to_owned(),
@@ -32,5 +26,10 @@ pub async fn end(
     };
     let mut writes = decision.writes(round, now)?;
     writes.push(audited.write(entropy)?);
-    rows.commit(&writes).await
+    Ok(writes)
+}
+
+/// Ends an open round that nobody has decided in time. `Conflict`: somebody decided in the last moment, and that stands.
+pub async fn end(rows: &impl Rows, entropy: &impl Entropy, round: &Round, now: Timestamp) -> Result<Commit, Fault> {
+    rows.commit(&silence(round, entropy, "nobody decided in time", now)?).await
 }

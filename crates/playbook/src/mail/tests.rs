@@ -1,5 +1,7 @@
 //! The mails as people get them. Snapshots show the text part; the HTML part is checked to say the same.
 
+mod size;
+
 use super::*;
 use crate::{
     brief::sample,
@@ -26,14 +28,16 @@ fn check_dead(mail: &Mail) {
             assert!(!part.contains(live), "{live:?} is live in {part}");
         }
     }
-    assert!(!mail.html.contains("href") && !mail.html.contains("<script"));
+    for living in ["href", "<script", "src=", "url(", "@import"] {
+        assert!(!mail.html.contains(living), "{living} in {}", mail.html);
+    }
 }
 
 #[test]
 fn everybody_is_told_what_was_decided_by_whom_and_why() {
     let assessment = sample::assessment().unwrap();
     let hostile = "see https://evil.example <script>alert(1)</script> \u{202e}";
-    let mail = decided("ben@soc.example", &assessment, &decision(hostile), "1 entry was written").unwrap();
+    let mail = decided("ben@soc.example", &assessment, 1, &decision(hostile), "1 entry was written").unwrap();
     check_dead(&mail);
     for part in ["approved by ana[@]soc[.]example at 2027-01-15 08:00 UTC", "1 entry was written", "gone[.]example"] {
         assert!(mail.text.contains(part), "{part} is not in {}", mail.text);
@@ -46,12 +50,14 @@ fn a_subject_is_one_short_line_whatever_the_indicator_is() {
     let mut assessment = sample::assessment().unwrap();
     let long = format!("https://evil.example/{}", "a".repeat(4_000));
     let long = ioc::Observable::parse(ioc::ObservableType::Url, &long).unwrap();
-    assessment.plan.entries[0].observable = long;
+    assessment.plan.entries[0].observable = long.clone();
+    assessment.observables[0].sighted.observable = long;
     let round = sample::round(&assessment, Question::ApprovePlan).unwrap();
     let brief = Brief::of(&assessment, &round, &Surroundings::default(), round.deadline.plus_minutes(-15));
     let mail = request("ben@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
-    assert!(mail.subject.chars().count() <= SUBJECT_MAX_CHARS + 1);
-    assert!(mail.subject.ends_with(&format!("({}) by 06:00Z", assessment.incident_id)), "{}", mail.subject);
+    let expected = format!("→ block on served-list ({}) by 06:00Z", assessment.incident_id);
+    assert!(mail.subject.ends_with(&expected), "{}", mail.subject);
+    assert!(mail.subject.starts_with("[IOC review] HIGH 92/100 hxxps://evil[.]example/aaa"), "{}", mail.subject);
     assert!(mail.text.contains("You are the only one who is asked now."));
 }
 
@@ -128,8 +134,38 @@ fn the_end_of_a_round_says_who_is_asked_next_or_what_stays() {
 fn the_decision_says_who_why_and_what_was_done() {
     let assessment = sample::assessment().unwrap();
     let result = "1 entry was written, of 2 that were approved; 1 was refused: over the cap of 50 entries an incident";
-    let mail = decided("ben@soc.example", &assessment, &decision("known phishing kit"), result).unwrap();
+    let mail = decided("ben@soc.example", &assessment, 1, &decision("known phishing kit"), result).unwrap();
     check("decided", &mail);
+}
+
+fn lost(brief: &Brief, is_final: bool) -> Result<Mail, Fault> {
+    let why = if is_final { "it bounced for good (General)" } else { "the other side does not take it at the moment" };
+    undelivered("ana@soc.example", brief, &Unreached { address: "ben@soc.example", why, is_final })
+}
+
+#[test]
+fn the_others_are_told_who_is_not_reached() {
+    let assessment = sample::assessment().unwrap();
+    let round = sample::round(&assessment, Question::ApprovePlan).unwrap();
+    let brief = Brief::of(&assessment, &round, &Surroundings::default(), at("2026-11-24T05:02:00Z"));
+    for (name, is_final) in [("undelivered_for_good", true), ("undelivered_for_now", false)] {
+        let mail = lost(&brief, is_final).unwrap();
+        check_dead(&mail);
+        check(name, &mail);
+    }
+}
+
+#[test]
+fn a_level_after_one_that_nobody_reached_reads_that() {
+    let (assessment, round, mut around) = sample::busy().unwrap();
+    around.earlier[0].undelivered = around.earlier[0].asked.clone();
+    let brief = Brief::of(&assessment, &round, &around, round.deadline.plus_minutes(-60));
+    let mail = request("lead@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
+    assert!(mail.subject.ends_with("by 07:00Z, nobody was reached before"), "{}", mail.subject);
+    for part in [&mail.text, &mail.html] {
+        assert!(part.contains("You are asked because nobody was reached:"), "{part}");
+        assert!(part.contains("could not be reached by mail at 2026-11-24 05:00 UTC"), "{part}");
+    }
 }
 
 #[test]
@@ -142,8 +178,10 @@ fn no_two_kinds_of_mail_have_the_same_subject() {
         reminder("a@soc.example", &brief),
         expired("a@soc.example", &assessment, &next, &around),
         expired("a@soc.example", &assessment, &last, &around),
-        decided("a@soc.example", &assessment, &decision("bad"), ""),
+        decided("a@soc.example", &assessment, 1, &decision("bad"), ""),
+        lost(&brief, true),
+        lost(&brief, false),
     ];
     let subjects: std::collections::BTreeSet<String> = mails.into_iter().map(|mail| mail.unwrap().subject).collect();
-    assert_eq!(subjects.len(), 5, "{subjects:?}");
+    assert_eq!(subjects.len(), 7, "{subjects:?}");
 }

@@ -11,7 +11,7 @@ use playbook::{
     brief::sample::{APPROVER, OTHER_APPROVER},
     decision::{self, Choice, DUE_WAKE, Decision, Round},
     ports::Clock as _,
-    rows::{Row, Rows, Write},
+    rows::{Row, Rows},
     waking,
 };
 use serde_json::json;
@@ -80,7 +80,7 @@ async fn act(team: &Team, act: Act, mut visitor: Visitor<'_>, form: Vec<(String,
             tokio::task::yield_now().await;
             let round = team.round().await;
             tokio::task::yield_now().await;
-            let _ = decision::end(&team.rows, &team.entropy, &round, "nobody decided in time", team.clock.now()).await;
+            let _ = decision::end(&team.rows, &team.entropy, &round, team.clock.now()).await;
         }
         Act::PlanChange => {
             let mut changed = team.assessment.clone();
@@ -129,7 +129,7 @@ async fn race(seed: u64, signed_in: &[BTreeMap<String, String>; 2]) -> String {
 
     // Whoever decides nothing in time has decided nothing.
     if team.decision().await.is_none() {
-        let _ = decision::end(&team.rows, &team.entropy, &team.round().await, "nobody decided in time", team.clock.now()).await;
+        let _ = decision::end(&team.rows, &team.entropy, &team.round().await, team.clock.now()).await;
     }
     let id = &team.assessment.incident_id;
     let decisions = Decision::all(&team.rows, id).await.unwrap();
