@@ -5,6 +5,7 @@
 mod browser;
 mod dns;
 mod emulator;
+mod hostile;
 mod oidc;
 mod page;
 mod releases;

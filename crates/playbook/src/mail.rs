@@ -213,10 +213,10 @@ fn mail(to: &str, subject: &str, about: About, parts: Parts) -> Mail {
 
 /// At most so many characters, the mark of the cut included.
 fn shorter(text: &str, max_chars: usize) -> String {
-    if text.chars().count() <= max_chars {
-        return text.to_owned();
+    match brief::words::head(text, max_chars) {
+        None => text.to_owned(),
+        Some(_) => format!("{}…", brief::words::head(text, max_chars.saturating_sub(1)).unwrap_or(text)),
     }
-    text.chars().take(max_chars.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(feature = "fakes")]

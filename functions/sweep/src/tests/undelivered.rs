@@ -304,8 +304,7 @@ async fn a_decision_at_the_same_moment_stands() {
     team.bounces(PERMANENT, APPROVER).await;
     let round = team.row(1).await;
     let (shown_digest, plan_digest) = (round.shown_digest.clone(), round.plan_digest.clone());
-    let decision =
-        Decision { choice: Choice::Approved, shown_digest, plan_digest, ..Decision::at(team.clock.now()) };
+    let decision = Decision { choice: Choice::Approved, shown_digest, plan_digest, ..Decision::at(team.clock.now()) };
     let noted = raced(&team, decision.writes(&round, team.clock.now()).unwrap()).await;
     assert_eq!(noted, Noted { new: 1, unreached: 1, ..Noted::default() });
     assert_eq!(team.decision().await.unwrap().choice, Choice::Approved);
