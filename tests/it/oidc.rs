@@ -188,8 +188,8 @@ impl Desk {
 
     /// Follows the page's sign-in link, fills the issuer's form in, and comes back; the address that it comes back to.
     async fn authorize(&mut self, how: &str, account: &str) -> String {
-        let begin = format!("{PAGE}/r/{}/sign-in{how}", self.secret.reveal());
-        let began = self.open(&begin).await;
+        let link = format!("{PAGE}/r/{}/sign-in{how}", self.secret.reveal());
+        let began = self.open(&link).await;
         assert_eq!(began.status, StatusCode::SEE_OTHER, "{}", began.text);
         let (mut url, mut body) = (Url::parse(&began.to).unwrap(), None);
         for _ in 0..8 {

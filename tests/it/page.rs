@@ -3,7 +3,7 @@
 //! The page is the real one, in this process and on the loopback interface, with rows in memory; `tests/browser/page.mjs`
 //! drives the browser. The same decision on the deployed stack is in `browser.rs`.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc};
 
 use axum::{
     Router,
@@ -22,7 +22,7 @@ use playbook::{
     ports::{Clock as _, Evidence as _, Secret},
     rows::{Commit, Row, Rows as _, Write},
 };
-use review::{Caller, Settings, World, oidc::Provider};
+use review::{Caller, Settings, World};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use xtask::project::Project;
@@ -45,17 +45,20 @@ struct Desk {
     egress: Https,
     settings: Settings,
     base: String,
+    signs_in: bool,
     links: Cell<u8>,
 }
 
 impl Desk {
     /// Serves the page on a free port of the loopback interface, in the mode that the issuer makes.
-    async fn serve(issuer: Option<impl AsyncFnOnce(&str) -> Provider>) -> Rc<Self> {
+    async fn serve(issuer: Option<&mut Option<Issuer>>) -> Rc<Self> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let mut settings = Settings::new(&base, Secret::new("page-key-of-at-least-32-characters")).unwrap();
+        let signs_in = issuer.is_some();
         if let Some(issuer) = issuer {
-            settings = settings.signing_in(issuer(&base).await).unwrap();
+            let started = issuer.insert(Issuer::at(&base));
+            settings = settings.signing_in(started.provider()).unwrap();
         }
         let (asks, mut asked) = mpsc::channel::<Asked>(16);
         let router = Router::new().fallback(forward).with_state(asks);
@@ -70,6 +73,7 @@ impl Desk {
             egress: Https::new().unwrap(),
             settings,
             base,
+            signs_in,
             links: Cell::new(0),
         });
         let page = Rc::clone(&desk);
@@ -90,7 +94,7 @@ impl Desk {
             return http::Response::new(json!({"messages": {"page": mails}}).to_string().into_bytes());
         }
         if request.uri().path() == "/_ten_seconds" {
-            self.clock.advance(Duration::from_secs(10));
+            self.clock.advance_seconds(10);
             return http::Response::new(vec![]);
         }
         request.extensions_mut().insert(Caller("127.0.0.1".to_owned()));
@@ -106,7 +110,7 @@ impl Desk {
         let mut round = sample::round(&assessment, Question::ApprovePlan).unwrap();
         let now = self.clock.now();
         round.deadline = now.plus_minutes(43);
-        round.sign_in = self.settings.oidc().is_some();
+        round.sign_in = self.signs_in;
         change(&mut round, &mut assessment);
         assessment.plan_digest = assessment.plan.digest().unwrap();
         round.plan_digest.clone_from(&assessment.plan_digest);
@@ -196,19 +200,13 @@ async fn drive(desk: &Desk, act: &str, more: &[(&str, &str)]) -> Value {
 }
 
 async fn mailboxes() -> Rc<Desk> {
-    Desk::serve(None::<fn(&str) -> std::future::Ready<Provider>>.map(|_| async |_: &str| unreachable!())).await
+    Desk::serve(None).await
 }
 
 /// With an issuer at another site, which lives as long as it is held.
 async fn signing_in() -> (Rc<Desk>, Issuer) {
     let mut issuer = None;
-    let desk = Desk::serve(Some(async |base: &str| {
-        let started = Issuer::at(base);
-        let provider = started.provider();
-        issuer = Some(started);
-        provider
-    }))
-    .await;
+    let desk = Desk::serve(Some(&mut issuer)).await;
     (desk, issuer.unwrap())
 }
 

@@ -278,6 +278,11 @@ impl StoppedClock {
     }
 
     /// Moves the clock on.
+    pub fn advance_seconds(&self, seconds: i64) {
+        self.0.set(self.0.get().plus_ms(seconds * 1000));
+    }
+
+    /// Moves the clock on.
     pub fn advance_minutes(&self, minutes: i64) {
         self.0.set(self.0.get().plus_minutes(minutes));
     }

@@ -33,7 +33,7 @@ fn mails(scene: &Scene, payload: &str) -> Vec<(&'static str, Mail)> {
         let assessment = playbook::assessment::Assessment { run, ..assessment.clone() };
         Brief::of(&assessment, round, around, now())
     };
-    let code = mail::Code { code: "123456", expires_at: now(), asked_from: payload };
+    let code = mail::Code { round: 1, code: "123456", expires_at: now(), asked_from: payload };
     let rejected = Decision { choice: Choice::Rejected, ..decision.clone() };
     let others = [payload.to_owned(), sample::OTHER_APPROVER.to_owned()];
     let next = Round { last: false, ..round.clone() };
@@ -42,8 +42,8 @@ fn mails(scene: &Scene, payload: &str) -> Vec<(&'static str, Mail)> {
         ("request of a later run", mail::request(sample::APPROVER, &brief(2), LINK, &[])),
         ("reminder", mail::reminder(sample::APPROVER, &brief(1))),
         ("code", mail::code(sample::APPROVER, assessment, &code)),
-        ("approved", mail::decided(sample::APPROVER, assessment, decision, payload)),
-        ("rejected", mail::decided(sample::APPROVER, assessment, &rejected, payload)),
+        ("approved", mail::decided(sample::APPROVER, assessment, 1, decision, payload)),
+        ("rejected", mail::decided(sample::APPROVER, assessment, 1, &rejected, payload)),
         ("expired", mail::expired(sample::APPROVER, assessment, &next, around)),
         ("expired for good", mail::expired(sample::APPROVER, assessment, round, around)),
     ];
@@ -126,6 +126,8 @@ fn an_address_is_one_recipient_or_none() {
                 text: "x".to_owned(),
                 html: "<p>x</p>".to_owned(),
                 thread: to.clone(),
+                follows: Some(to.clone()),
+                about: playbook::ports::About::default(),
             };
             let Ok(raw) = aws::outbox::compose(SENDER, ID_DOMAIN, &mail) else {
                 refused += 1;
