@@ -240,8 +240,11 @@ fn policy(enrich: policy::Enrich) -> Policy {
         merge: playbook::verdict::Merge::default(),
         required: ObservableType::ALL.into_iter().map(|kind| (kind, vec![])).collect(),
         review: policy::Review {
-            levels: vec![policy::Level { approvers: vec!["analyst@soc.example".to_owned()] }],
+            levels: vec![policy::Level { approvers: vec!["analyst@soc.example".to_owned()], severity_from: None }],
             deadline_minutes: deadlines.into(),
+            owners: BTreeMap::new(),
+            out_of_office: vec![],
+            alone_max: 50,
         },
         enforce: policy::Enforce {
             targets: BTreeMap::new(),

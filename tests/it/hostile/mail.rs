@@ -57,7 +57,7 @@ fn no_subject_and_no_text_of_a_mail_is_live() {
         for (kind, mail) in mails(&scenes.with(payload), payload) {
             check_dead(kind, payload, &mail.subject);
             assert!(!mail.subject.contains('\n'), "{kind}: {payload:?}");
-            let ours = if kind.starts_with("request") { 1 } else { 0 };
+            let ours = usize::from(kind.starts_with("request"));
             assert_eq!(mail.text.matches(LINK).count(), ours, "{kind}: {payload:?}");
             check_dead(kind, payload, &mail.text.replace(LINK, ""));
         }
