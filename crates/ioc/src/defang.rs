@@ -27,6 +27,7 @@ fn push_visible(shown: &mut String, c: char) {
 
 /// Characters that steer the display or show nothing (Unicode categories Cc, Cf, Zl, Zp, blank fillers, variation selectors,
 /// tags, and what is no character at all).
+#[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || u32::from(c) & 0xfffe == 0xfffe
@@ -81,15 +82,26 @@ const OURS: [&str; 8] = ["alert", "attachment", "header", "html", "md5", "sha1",
 const DIALLED: [&str; 7] = ["callto", "mms", "sip", "sips", "sms", "smsto", "tel"];
 
 /// Whether a colon here would end a scheme (RFC 3986, 3.1) that some system opens, such as `javascript:` or `tel:`. The colon
-/// before a port ends none, nor does that of a drive.
+/// before the port of a name ends none, nor does that of a time or a drive.
 fn ends_with_scheme(shown: &str, after: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-    let before = shown.trim_end_matches(is_part);
-    let scheme = shown.get(before.len()..).unwrap_or_default().trim_start_matches(|c: char| !c.is_ascii_alphabetic());
-    let is = |known: &[&str]| known.iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let is_port = (1..=5).contains(&digits) && !is(&DIALLED);
-    scheme.len() > 1 && !is_port && !is(&OURS)
+    let run = shown.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let (run, before) = (shown.get(run.len()..).unwrap_or_default(), run);
+    // Whoever looks for words finds one behind a hyphen, too.
+    let last = run.rsplit(['+', '-', '.']).next().unwrap_or_default();
+    let is_scheme = [run, last].iter().any(|word| word.starts_with(|c: char| c.is_ascii_alphabetic()));
+    let is = |known: &[&str]| known.iter().any(|known| last.eq_ignore_ascii_case(known));
+    let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    let is_number =
+        (1..=5).contains(&(after.len() - rest.len())) && !rest.starts_with(|c: char| c == ',' || is_label_char(c));
+    let ends_name = before.ends_with("[.]") && is_number && !is(&DIALLED);
+    is_scheme && run.len() > 1 && !ends_name && !is(&OURS) && !is_group(before, run, after)
+}
+
+/// Whether a colon here stands between two groups of an IPv6 address.
+fn is_group(before: &str, run: &str, after: &str) -> bool {
+    let is_hex = |text: &str| text.len() <= 4 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let goes_on = after.split_once(':').is_some_and(|(next, _)| is_hex(next));
+    is_hex(run) && !run.eq_ignore_ascii_case("feed") && (before.ends_with(':') || goes_on)
 }
 
 fn is_label_char(c: char) -> bool {
@@ -156,6 +168,13 @@ mod tests {
         check("http:evil.example", "http[:]evil[.]example");
         check("<URL:evil>", "<URL[:]evil>");
         check("data:", "data[:]");
+        check(
+            "2001:db8::1, fe80::1, fe80:1:2::f, [::ffff:192.0.2.7]",
+            "2001:db8::1, fe80::1, fe80:1:2::f, [::ffff:192[.]0[.]2[.]7]",
+        );
+        check("feed::a, cafe:x", "feed[:]:a, cafe[:]x");
+        check("2026-11-24T05:00:00.000Z", "2026-11-24T05:00:00[.]000Z");
+        check("x-tel:110 geo:0,0 x.geo:0,0 bitcoin:1x", "x-tel[:]110 geo[:]0,0 x[.]geo[:]0,0 bitcoin[:]1x");
         check("1x:y", "1x:y");
         check("evil.example:8080/x 12:30 C:\\x", "evil[.]example:8080/x 12:30 C:\\x");
         check("attachment:page.html:text, html:srcdoc:text", "attachment:page[.]html:text, html:srcdoc:text");
@@ -185,7 +204,8 @@ mod tests {
 
     #[test]
     fn what_is_defanged_stays_as_it_is() {
-        let defanged = "hxxps://evil[.]example/a, user[@]evil[.]example, file[:]//evil[.]example, tel[:]110, \\[\\]host";
+        let defanged =
+            "hxxps://evil[.]example/a, user[@]evil[.]example, file[:]//evil[.]example, tel[:]110, \\[\\]host";
         check(defanged, defanged);
     }
 

@@ -19,7 +19,7 @@ mod spelled;
 mod text;
 mod wrapped;
 
-pub use defang::{defang_text, visible};
+pub use defang::{defang_text, is_hidden, visible};
 pub use observable::{HashAlgorithm, Hashes, Observable, ObservableType, UnknownType};
 pub use parse::ParseError;
 pub use scan::{extract, inside};
