@@ -15,10 +15,26 @@ pub fn hostile(text: &str, max_chars: usize) -> String {
 
 /// At most so many characters; says how many there are in all when it cuts.
 pub fn cut(text: &str, max_chars: usize) -> String {
-    match text.char_indices().nth(max_chars) {
+    match head(text, max_chars) {
         None => text.to_owned(),
-        Some((at, _)) => format!("{}… ({} characters in all)", text.get(..at).unwrap_or(""), text.chars().count()),
+        Some(head) => format!("{head}… ({} characters in all)", text.chars().count()),
     }
+}
+
+/// The beginning of a text that is longer; a cut never falls into what makes a text harmless, such as `[@]` or `\u{202e}`.
+pub fn head(text: &str, max_chars: usize) -> Option<&str> {
+    let (at, _) = text.char_indices().nth(max_chars)?;
+    let head = text.get(..at)?;
+    let is_open = |start: usize| {
+        let rest = text.get(start..).unwrap_or_default();
+        let length = if rest.starts_with("\\u{") { rest.find('}').map_or(0, |end| end + 1) } else { 0 };
+        let brackets = ["[.]", "[@]", "[:]", "[\\]", "\\n", "\\r", "\\t"];
+        let length = brackets.iter().find(|known| rest.starts_with(**known)).map_or(length, |known| known.len());
+        start + length > at
+    };
+    // The longest escape is `\u{10ffff}`.
+    let late = head.char_indices().rev().take(10).filter(|(_, c)| matches!(c, '[' | '\\')).map(|(start, _)| start);
+    head.get(..late.filter(|start| is_open(*start)).min().unwrap_or(at))
 }
 
 /// `2026-11-24 14:30 UTC`.
@@ -150,5 +166,19 @@ mod tests {
         assert_eq!(hostile("abc", 3), "abc");
         assert_eq!(hostile("http://evil.example/aaaa", 20), "hxxp://evil[.]example/… (24 characters in all)");
         assert_eq!(cut("ééé", 2), "éé… (3 characters in all)");
+    }
+
+    #[test]
+    fn a_cut_never_falls_into_what_makes_a_text_harmless() {
+        let check = |text: &str, expected: [&str; 4]| {
+            let heads: Vec<&str> = (0..4).map(|chars| head(text, chars).unwrap()).collect();
+            assert_eq!(heads, expected, "{text}");
+        };
+        check("a[@]b", ["", "a", "a", "a"]);
+        check("\\u{202e}b", ["", "", "", ""]);
+        check("a\\nbc", ["", "a", "a", "a\\n"]);
+        check("[ab]c", ["", "[", "[a", "[ab"]);
+        check("\\abcd", ["", "\\", "\\a", "\\ab"]);
+        assert_eq!(head("[@]", 3), None);
     }
 }
