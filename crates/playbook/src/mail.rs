@@ -118,10 +118,7 @@ fn mail(to: &str, subject: &str, incident_id: &str, text: &impl Template, html: 
 }
 
 fn shorter(text: &str, max_chars: usize) -> String {
-    match text.char_indices().nth(max_chars) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or("")),
-    }
+    brief::words::head(text, max_chars).map_or_else(|| text.to_owned(), |head| format!("{head}…"))
 }
 
 #[derive(Template)]
