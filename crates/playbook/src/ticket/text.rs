@@ -208,7 +208,7 @@ fn title(story: &Story<'_>, severity: Severity, verdict: &str) -> String {
     let Some(assessment) = story.assessment else {
         return format!("[{severity}] not assessed{failed} ({id})");
     };
-    let lead = cut(&brief::lead(assessment), 90);
+    let lead = bare(&cut(&brief::lead(assessment), 90));
     let is_shown = |assessed: &&Assessed| assessed.sighted.withheld.is_none() || assessed.conclusion.is_bad();
     let bad = assessment.observables.iter().filter(|assessed| assessed.conclusion.is_bad()).count();
     let all = assessment.observables.iter().filter(is_shown).count();
@@ -218,6 +218,21 @@ fn title(story: &Story<'_>, severity: Severity, verdict: &str) -> String {
     };
     let title = format!("[{severity}] {lead}{more}: {verdict}{failed} ({id})");
     cut(&ioc::visible(&title), TITLE_MAX_CHARS)
+}
+
+/// Without what GitHub reads in a title: code, and emoji by their names.
+fn bare(lead: &str) -> String {
+    let mut bare = String::with_capacity(lead.len());
+    for (at, c) in lead.char_indices() {
+        match c {
+            '`' => bare.push_str("\\u{60}"),
+            ':' if !bare.ends_with('[') && !lead.get(at + 1..).is_some_and(|after| after.starts_with("//")) => {
+                bare.push_str("[:]");
+            }
+            _ => bare.push(c),
+        }
+    }
+    bare
 }
 
 fn worst(assessment: Option<&Assessment>) -> &'static str {
