@@ -15,7 +15,7 @@ mod faults;
 pub mod http;
 #[cfg(feature = "wafv2")]
 pub mod ip_sets;
-mod logs;
+pub mod logs;
 #[cfg(feature = "sfn")]
 pub mod machines;
 pub mod metrics;

@@ -10,7 +10,7 @@ use lambda_runtime::{
     tracing::subscriber::{
         self,
         filter::EnvFilter,
-        fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+        fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
         registry::LookupSpan,
     },
 };
@@ -38,6 +38,18 @@ pub fn start(stage: &'static str) {
     let log = subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout).event_format(Lines);
     // Fails only where a test has set up a log of its own.
     let _ = log.try_init();
+    // The usual hook prints what the panic says as it stands, over as many lines as it likes. `serve` says it in one.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::warn!(location = panic.location().map(tracing::field::display), "panicked");
+    }));
+}
+
+/// The log with every level, to a writer of one's own.
+pub fn to<W>(writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer).event_format(Lines).finish()
 }
 
 /// The stage that this sandbox runs.
@@ -83,6 +95,12 @@ fn line(event: &Event<'_>, common: Vec<(&str, String)>) -> Map<String, Value> {
     for (name, value) in common {
         fields.0.entry(name).or_insert_with(|| value.into());
     }
+    for value in fields.0.values_mut() {
+        if let Value::String(text) = value {
+            // JSON alone leaves some characters as they are that terminals obey or that turn a text around.
+            *text = ioc::visible(text);
+        }
+    }
     fields.0
 }
 
@@ -119,6 +137,7 @@ impl Visit for Fields {
 mod tests {
     use std::sync::Arc;
 
+    use serde_json::json;
     use tracing::{info, subscriber::with_default};
 
     use super::*;
@@ -165,6 +184,17 @@ mod tests {
             assert_eq!(line["request_id"], "request-1");
             assert_eq!(line["trace_id"], "1-67891233-abcdef012345678912345678");
         }
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_an_escape() {
+        let lines = Arc::new(Mutex::new(vec![]));
+        with_default(Kept(lines.clone(), vec![("request_id", "a\u{9b}b".to_owned())]), || {
+            info!(text = "\u{202e}x", debug = ?'\u{7f}', "one\n\u{1b}[31m{{\"_aws\":1}}");
+        });
+        let line = lines.lock().unwrap().remove(0);
+        assert_eq!(line["message"], "one\\n\\u{1b}[31m{\"_aws\":1}");
+        assert_eq!((&line["text"], &line["request_id"]), (&json!("\\u{202e}x"), &json!("a\\u{9b}b")));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Outbox for SesOutbox {
 }
 
 /// The mail as it goes over the wire: text and HTML as alternatives, marked as written by a machine (RFC 3834).
-fn compose(sender: &str, mail: &Mail) -> Result<Vec<u8>, Fault> {
+pub fn compose(sender: &str, mail: &Mail) -> Result<Vec<u8>, Fault> {
     if !is_one_address(&mail.to) {
         return Err(Fault::Rejected("the recipient is not one mail address".to_owned()));
     }
@@ -74,11 +74,13 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
-/// One bare `local@domain`: no name, no list, no comment, no blank.
+/// One bare `local@domain`: no name, no list, no comment, no blank, and nothing that a reader does not see.
 fn is_one_address(text: &str) -> bool {
-    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && !"<>,;:()[]\"\\".contains(c);
+    let is_plain = |c: char| !ioc::is_hidden(c) && !c.is_whitespace() && !"<>,;:()[]\"\\".contains(c);
     text.len() <= 254
         && text.chars().all(is_plain)
+        // Not the beginning of an encoded word (RFC 2047), which readers decode even here.
+        && !text.contains("=?")
         && text
             .split_once('@')
             .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
@@ -144,6 +146,9 @@ mod tests {
             "Ana <ana@soc.example>",
             "ana@soc.example\r\nBcc: eve@evil.example",
             "ana@eve@evil.example",
+            "=?utf-8?Q?ana?=@soc.example",
+            "\u{202e}ana@soc.example",
+            "a\u{200b}na@soc.example",
         ] {
             assert_eq!(composed(to, "x", "t").unwrap_err().name(), "Rejected", "{to:?}");
         }

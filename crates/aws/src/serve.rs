@@ -93,10 +93,12 @@ pub(crate) enum Failure {
 
 impl From<Failure> for Diagnostic {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Fault(fault) => Self { error_type: fault.name().to_owned(), error_message: fault.to_string() },
-            Failure::Panicked(text) => Self { error_type: "Panicked".to_owned(), error_message: text },
-        }
+        let (error_type, text) = match failure {
+            Failure::Fault(fault) => (fault.name(), fault.to_string()),
+            Failure::Panicked(text) => ("Panicked", text),
+        };
+        // It ends in the mail of `MarkFailed`, and may quote what came from outside.
+        Self { error_type: error_type.to_owned(), error_message: ioc::defang_text(&text) }
     }
 }
 
@@ -153,6 +155,13 @@ mod tests {
         check(json!({"number": 0}), Err("Pending")).await;
         check(json!({"number": "four"}), Err("Rejected")).await;
         check(json!({"number": 3}), Err("Panicked")).await;
+    }
+
+    #[test]
+    fn what_a_failure_quotes_is_neither_live_nor_hidden() {
+        let fault = Fault::Rejected("no field \u{202e}\nhttps://evil.example".to_owned());
+        let told = Diagnostic::from(Failure::Fault(fault)).error_message;
+        assert_eq!(told, "rejected: no field \\u{202e}\\nhxxps://evil[.]example");
     }
 
     #[test]
