@@ -1,5 +1,6 @@
 //! `cargo xtask`: the one command line, and the local stack that its demo and the tests share.
 
+pub mod audit;
 pub mod bench;
 pub mod build;
 pub mod check;

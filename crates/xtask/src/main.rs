@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use xtask::{
-    bench, check, demo, diagram, doctor, export, extract_command, listing, package, playbook_command,
+    audit, bench, check, demo, diagram, doctor, export, extract_command, listing, package, playbook_command,
     project::Project,
     publish,
     recorded::Place,
@@ -144,6 +144,10 @@ enum Command {
                              cargo xtask severity inc-… --unpin"
     )]
     Severity(Pinning),
+    /// Tell who tried what on decisions, how they were known, and what became of it, oldest first
+    #[command(before_help = "Examples:\n  cargo xtask audit --incident inc-664v3c5pmtjgm74xpoc27tur36\n  \
+                             cargo xtask audit --format csv --from copied-rows/ >audit.csv")]
+    Audit(Audit),
     /// Write a whole incident for other systems, to standard output
     #[command(before_help = "Examples:\n  cargo xtask export inc-664v3c5pmtjgm74xpoc27tur36 --stix >incident.json\n  \
                              cargo xtask export inc-664v3c5pmtjgm74xpoc27tur36 --stix --from copied-bucket/ --run 2")]
@@ -300,6 +304,22 @@ struct Export {
 }
 
 #[derive(Args)]
+struct Audit {
+    /// Of this incident alone: inc- and 26 characters
+    #[arg(long)]
+    incident: Option<String>,
+    /// One JSON document a line, exact; or a table for people, made safe for spreadsheets
+    #[arg(long, value_enum, default_value = "json")]
+    format: audit::Format,
+    /// A folder with rows of the incidents table as JSON
+    #[arg(long)]
+    from: Option<PathBuf>,
+    /// The stack whose audit is copied and read
+    #[arg(long, default_value = "ioc", conflicts_with = "from")]
+    stack: String,
+}
+
+#[derive(Args)]
 struct Extract {
     /// A text, or a mail ending in .eml; - reads standard input
     #[arg(required_unless_present = "jsonl")]
@@ -363,6 +383,9 @@ async fn run(command: Command) -> Result<bool> {
         Command::Doctor { stack, json } => return doctor::run(&project, &stack, json),
         Command::Secret(Secret::Set { id, stack, consumer }) => publish::set_secret(&project, &stack, &id, consumer)?,
         Command::Replay { receipt, explain, json } => return replay::receipts(&receipt, explain, json),
+        Command::Audit(Audit { incident, format, from, stack }) => {
+            audit::run(&project, &Place::of(from, stack), incident.as_deref(), format)?;
+        }
         Command::Export(Export { incident, run, from, stack, identity, .. }) => {
             export::stix(&project, &export::Options { incident, run, place: Place::of(from, stack), identity })?;
         }

@@ -10,7 +10,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use playbook::{IncidentId, Timestamp, assessment::Assessment, bundle::Bundle, decision::Decision, receipt::Receipt};
+use playbook::{
+    IncidentId, Timestamp, assessment::Assessment, audit::Entry, bundle::Bundle, decision::Decision, receipt::Receipt,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -104,6 +106,27 @@ pub fn read(project: &Project, place: &Place, since: Option<Timestamp>) -> Resul
     Ok(record)
 }
 
+/// Every entry of the audit, oldest first.
+pub fn audit(project: &Project, place: &Place) -> Result<Vec<Entry>> {
+    let folder = match place {
+        Place::Folder(folder) => folder.clone(),
+        Place::Stack(stack) => copy_audit(project, stack)?,
+    };
+    let mut files = vec![];
+    walk(&folder, &mut files)?;
+    let mut entries: Vec<Entry> = vec![];
+    for file in &files {
+        for document in documents(file)?.into_iter().filter(|document| sort(document) == "audit") {
+            entries.push(serde_json::from_value(document).with_context(|| project.name_of(file))?);
+        }
+    }
+    if entries.is_empty() {
+        bail!("{} holds no audit: its documents have the schema {}", folder.display(), Entry::SCHEMA);
+    }
+    entries.sort_by(|one, other| (one.at, &one.incident_id).cmp(&(other.at, &other.incident_id)));
+    Ok(entries)
+}
+
 /// The moment of `--since`: a day in UTC, or a time in RFC 3339.
 pub fn moment(text: &str) -> Result<Timestamp> {
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
@@ -112,8 +135,7 @@ pub fn moment(text: &str) -> Result<Timestamp> {
 
 /// Puts a document where it belongs; false for one of another sort.
 fn take(Record { runs, bundles }: &mut Record, document: Value, file: &Path) -> Result<bool> {
-    let schema = document.get("schema").and_then(Value::as_str).unwrap_or_default().to_owned();
-    match schema.split('/').next().unwrap_or_default() {
+    match sort(&document).to_owned().as_str() {
         "receipt" => {
             let receipts = Receipt::parse(&serde_json::to_vec(&document)?)?;
             for receipt in receipts {
@@ -142,9 +164,17 @@ fn take(Record { runs, bundles }: &mut Record, document: Value, file: &Path) -> 
             decisions.push(decision);
             decisions.sort_by_key(|decision| decision.at);
         }
+        // Told by `audit` alone.
+        "audit" => {}
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// What a document is, by its schema without the number.
+fn sort(document: &Value) -> &str {
+    let schema = document.get("schema").and_then(Value::as_str).unwrap_or_default();
+    schema.split_once('/').map_or(schema, |(sort, _)| sort)
 }
 
 /// Every document of a file, one or one a line; of a file that is none, nothing.
@@ -176,13 +206,8 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Copies what the stack has recorded, only what is new.
 fn copy(project: &Project, stack: &str) -> Result<PathBuf> {
-    let folder = project.path(".local/recorded").join(stack);
-    std::fs::create_dir_all(&folder)?;
-    let outputs = publish::outputs(project, stack)?;
-    let output = |name: &str| {
-        outputs.get(name).cloned().with_context(|| format!("the stack {stack} has no output {name}: is it deployed?"))
-    };
-    let bucket = output("EvidenceBucketName")?;
+    let folder = folder_of(project, stack)?;
+    let bucket = output(project, stack, "EvidenceBucketName")?;
     for (prefix, filter) in [("config", None), ("receipts", None), ("incidents", Some("*/assess/*"))] {
         let mut sync = Command::new(publish::aws(project)?);
         sync.args(["s3", "sync", "--only-show-errors", &format!("s3://{bucket}/{prefix}")]).arg(folder.join(prefix));
@@ -193,29 +218,8 @@ fn copy(project: &Project, stack: &str) -> Result<PathBuf> {
             format!("s3://{bucket}/{prefix} cannot be copied: are you signed in (aws sts get-caller-identity)?")
         })?;
     }
-    let lines = decisions(project, &output("IncidentsTableName")?)?;
-    std::fs::write(folder.join("decisions.jsonl"), lines)?;
-    Ok(folder)
-}
-
-/// Every decision row of the record, a line each.
-fn decisions(project: &Project, table: &str) -> Result<String> {
-    let values = r#"{":decision":{"S":"decision#"},":incident":{"S":"incident#"}}"#;
-    let scan = [
-        "dynamodb",
-        "scan",
-        "--table-name",
-        table,
-        "--filter-expression",
-        "begins_with(sk, :decision) AND begins_with(pk, :incident)",
-        "--expression-attribute-values",
-        values,
-    ];
-    let told = publish::ask(project, &scan)
-        .map_err(|why| anyhow::anyhow!("the decisions in {table} cannot be read: {why}"))?;
     let mut lines = String::new();
-    for item in told["Items"].as_array().into_iter().flatten() {
-        let Value::Object(mut row) = plain(item) else { continue };
+    for mut row in rows(project, stack, "decision#")? {
         let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (pk, sk) = (text("pk"), text("sk"));
         let id = pk.strip_prefix("incident#").unwrap_or_default();
@@ -225,7 +229,49 @@ fn decisions(project: &Project, table: &str) -> Result<String> {
         lines.push_str(&Value::Object(row).to_string());
         lines.push('\n');
     }
-    Ok(lines)
+    std::fs::write(folder.join("decisions.jsonl"), lines)?;
+    Ok(folder)
+}
+
+/// Copies the audit alone, into a folder of its own.
+fn copy_audit(project: &Project, stack: &str) -> Result<PathBuf> {
+    let folder = folder_of(project, stack)?.join("audit");
+    std::fs::create_dir_all(&folder)?;
+    let rows = rows(project, stack, "audit#")?;
+    let lines: Vec<String> = rows.into_iter().map(|row| Value::Object(row).to_string()).collect();
+    std::fs::write(folder.join("audit.jsonl"), lines.join("\n"))?;
+    Ok(folder)
+}
+
+fn folder_of(project: &Project, stack: &str) -> Result<PathBuf> {
+    let folder = project.path(".local/recorded").join(stack);
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn output(project: &Project, stack: &str, name: &str) -> Result<String> {
+    let outputs = publish::outputs(project, stack)?;
+    outputs.get(name).cloned().with_context(|| format!("the stack {stack} has no output {name}: is it deployed?"))
+}
+
+/// Every row of the incidents table whose sort key begins so, as plain JSON.
+fn rows(project: &Project, stack: &str, begins: &str) -> Result<Vec<Map<String, Value>>> {
+    let table = output(project, stack, "IncidentsTableName")?;
+    let values = json!({ ":begins": { "S": begins }, ":incident": { "S": "incident#" } }).to_string();
+    let scan = [
+        "dynamodb",
+        "scan",
+        "--table-name",
+        &table,
+        "--filter-expression",
+        "begins_with(sk, :begins) AND begins_with(pk, :incident)",
+        "--expression-attribute-values",
+        &values,
+    ];
+    let told = publish::ask(project, &scan)
+        .map_err(|why| anyhow::anyhow!("the rows {begins} in {table} cannot be read: {why}"))?;
+    let items = told["Items"].as_array().into_iter().flatten();
+    Ok(items.filter_map(|item| plain(item).as_object().cloned()).collect())
 }
 
 /// An item of DynamoDB's JSON, `{"name": {"S": …}}`, as plain JSON.
@@ -266,7 +312,6 @@ fn typed_attribute(value: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
