@@ -5,6 +5,7 @@
 mod browser;
 mod dns;
 mod emulator;
+mod hostile;
 mod releases;
 mod scanner;
 mod state_machine;
