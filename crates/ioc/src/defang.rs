@@ -94,7 +94,14 @@ fn ends_with_scheme(shown: &str, after: &str) -> bool {
     let is_number =
         (1..=5).contains(&(after.len() - rest.len())) && !rest.starts_with(|c: char| c == ',' || is_label_char(c));
     let ends_name = before.ends_with("[.]") && is_number && !is(&DIALLED);
-    is_scheme && run.len() > 1 && !ends_name && !is(&OURS)
+    is_scheme && run.len() > 1 && !ends_name && !is(&OURS) && !is_group(before, run, after)
+}
+
+/// Whether a colon here stands between two groups of an IPv6 address.
+fn is_group(before: &str, run: &str, after: &str) -> bool {
+    let is_hex = |text: &str| text.len() <= 4 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let goes_on = after.split_once(':').is_some_and(|(next, _)| is_hex(next));
+    is_hex(run) && !run.eq_ignore_ascii_case("feed") && (before.ends_with(':') || goes_on)
 }
 
 fn is_label_char(c: char) -> bool {
@@ -161,6 +168,11 @@ mod tests {
         check("http:evil.example", "http[:]evil[.]example");
         check("<URL:evil>", "<URL[:]evil>");
         check("data:", "data[:]");
+        check(
+            "2001:db8::1, fe80::1, fe80:1:2::f, [::ffff:192.0.2.7]",
+            "2001:db8::1, fe80::1, fe80:1:2::f, [::ffff:192[.]0[.]2[.]7]",
+        );
+        check("feed::a, cafe:x", "feed[:]:a, cafe[:]x");
         check("2026-11-24T05:00:00.000Z", "2026-11-24T05:00:00[.]000Z");
         check("x-tel:110 geo:0,0 x.geo:0,0 bitcoin:1x", "x-tel[:]110 geo[:]0,0 x[.]geo[:]0,0 bitcoin[:]1x");
         check("1x:y", "1x:y");

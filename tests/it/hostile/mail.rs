@@ -1,6 +1,6 @@
 //! Every kind of mail: its text, its HTML, and the message that goes over the wire, read by a MIME parser.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use ioc::{Observable, ObservableType};
 use mail_parser::{MessageParser, MimeHeaders};
@@ -95,22 +95,48 @@ fn a_message_has_our_headers_one_subject_one_recipient_and_two_bodies() {
     let plain = headers(&MessageParser::new().parse(&plain).unwrap());
     each("8 messages", scenes.count(), |payload| {
         for (kind, mail) in mails(&scenes.with(payload), payload) {
-            let raw = composed(&mail);
-            let message = MessageParser::new().parse(&raw).unwrap();
-            assert_eq!(headers(&message), plain, "{kind}: {payload:?}");
-            // Decoded as a client does: what was written is what is read, and nothing in it was an encoded word.
-            assert_eq!(message.subject(), Some(mail.subject.as_str()), "{kind}: {payload:?}");
-            let to: Vec<_> = message.to().unwrap().iter().map(|to| (to.name(), to.address())).collect();
-            assert_eq!(to, [(None, Some(mail.to.as_str()))], "{kind}: {payload:?}");
-            assert_eq!((message.text_body_count(), message.html_body_count(), message.attachment_count()), (1, 1, 0));
-            let same = |read: Option<std::borrow::Cow<'_, str>>, written: &str| {
-                assert_eq!(read.unwrap().replace("\r\n", "\n").trim_end(), written.trim_end(), "{kind}: {payload:?}");
-            };
-            same(message.body_text(0), &mail.text);
-            same(message.body_html(0), &mail.html);
-            assert!(message.parts.iter().all(|part| part.attachment_name().is_none()), "{kind}: {payload:?}");
+            assert_eq!(foreign(&composed(&mail), &mail, &plain), None, "{kind}: {payload:?}");
         }
     });
+}
+
+/// What a client finds in a message that was not written into it. It decodes: nothing of ours may have been an encoded word.
+fn foreign(raw: &[u8], mail: &Mail, plain: &[String]) -> Option<String> {
+    let message = MessageParser::new().parse(raw).unwrap();
+    let headers = headers(&message);
+    if headers != plain {
+        return Some(format!("headers {headers:?}"));
+    }
+    if message.subject() != Some(mail.subject.as_str()) {
+        return Some(format!("subject {:?}", message.subject()));
+    }
+    let to: Vec<_> = message.to().unwrap().iter().map(|to| (to.name(), to.address())).collect();
+    if to != [(None, Some(mail.to.as_str()))] {
+        return Some(format!("recipients {to:?}"));
+    }
+    let parts = (message.text_body_count(), message.html_body_count(), message.attachment_count());
+    if parts != (1, 1, 0) || message.parts.iter().any(|part| part.attachment_name().is_some()) {
+        return Some(format!("parts {parts:?}"));
+    }
+    let is = |read: Option<Cow<'_, str>>, written: &str| {
+        read.is_some_and(|read| read.replace("\r\n", "\n").trim_end() == written.trim_end())
+    };
+    let is_same = is(message.body_text(0), &mail.text) && is(message.body_html(0), &mail.html);
+    (!is_same).then(|| "another body".to_owned())
+}
+
+#[test]
+fn a_message_that_holds_more_than_was_written_is_found() {
+    let mail = mails(&Scenes::new().with("plain"), "plain").remove(0).1;
+    let raw = String::from_utf8(aws::outbox::compose(SENDER, ID_DOMAIN, &mail).unwrap()).unwrap();
+    let plain = headers(&MessageParser::new().parse(raw.as_bytes()).unwrap());
+    let found = |raw: &str| foreign(raw.as_bytes(), &mail, &plain).unwrap_or_default();
+    assert_eq!(found(&raw), "");
+    assert!(found(&raw.replacen("Subject:", "Bcc: eve@evil.example\r\nSubject:", 1)).starts_with("headers"));
+    assert!(found(&raw.replacen("To: <", "To: <eve@evil.example>, <", 1)).starts_with("recipients"));
+    assert!(found(&raw.replacen("Subject: ", "Subject: =?utf-8?Q?x?= ", 1)).starts_with("subject"));
+    let other = Mail { html: mail.html.replacen("hxxps", "https", 1), ..mail.clone() };
+    assert_eq!(foreign(raw.as_bytes(), &other, &plain).unwrap_or_default(), "another body");
 }
 
 /// Policy takes as an approver whatever is an address; the way out takes one bare address.

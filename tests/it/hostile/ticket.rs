@@ -4,7 +4,6 @@ use std::{cell::RefCell, time::Duration};
 
 use comrak::{Arena, Options, nodes::NodeValue};
 use playbook::{
-    assessment::Assessment,
     bundle::Bundle,
     fakes::{CountingEntropy, MemoryRows, MemorySecrets, StoppedClock},
     lookup::{Answer, CallError, Request},
@@ -54,7 +53,7 @@ fn bundle(project: &Project) -> Bundle {
     bundle
 }
 
-/// Opens the three tickets, brings them up to date and closes them; what was sent.
+/// Opens the three tickets, and closes them with another text; what was sent.
 async fn sent(bundle: &Bundle, scene: &Scene, payload: &str) -> Vec<(String, Value)> {
     let Scene { incident, assessment, decision, around, .. } = scene;
     let kept = Kept::default();
@@ -62,22 +61,20 @@ async fn sent(bundle: &Bundle, scene: &Scene, payload: &str) -> Vec<(String, Val
     let (rows, entropy, secrets) = (MemoryRows::default(), CountingEntropy::default(), MemorySecrets(secrets.into()));
     let clock = StoppedClock::at(assessment.assessed_at);
     let world = World { rows: &rows, clock: &clock, egress: &kept, secrets: &secrets, entropy: &entropy };
-    let story = |assessment: Option<&'_ Assessment>, is_decided: bool| {
+    let story = |is_decided: bool| {
         Text::of(&Story {
             incident,
-            assessment,
+            assessment: Some(assessment),
             decision: is_decided.then_some(decision),
             result: Some(payload),
             failure: Some(payload),
             parents: &around.tickets,
         })
     };
-    let told = reach(&world, bundle, &story(Some(assessment), false), Aim::Open).await;
+    let told = reach(&world, bundle, &story(false), Aim::Open).await;
     told.unwrap_or_else(|fault| panic!("{payload:?}: {fault}"));
-    for text in [story(Some(assessment), true), story(None, true)] {
-        reach(&world, bundle, &text, Aim::Note).await.unwrap_or_else(|fault| panic!("{payload:?}: {fault}"));
-    }
-    reach(&world, bundle, &story(Some(assessment), true), Aim::Close).await.unwrap();
+    let told = reach(&world, bundle, &story(true), Aim::Close).await;
+    told.unwrap_or_else(|fault| panic!("{payload:?}: {fault}"));
     kept.bodies.into_inner()
 }
 
