@@ -21,6 +21,14 @@ pub fn cut(text: &str, max_chars: usize) -> String {
     }
 }
 
+/// At most so many characters, the mark of the cut included: where there is no room to say more.
+pub fn clip(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
+        return text.to_owned();
+    }
+    text.chars().take(max_chars.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// `2026-11-24 14:30 UTC`.
 #[must_use]
 pub fn moment(at: Timestamp) -> String {
@@ -155,5 +163,6 @@ mod tests {
         assert_eq!(hostile("abc", 3), "abc");
         assert_eq!(hostile("http://evil.example/aaaa", 20), "hxxp://evil[.]example/… (24 characters in all)");
         assert_eq!(cut("ééé", 2), "éé… (3 characters in all)");
+        assert_eq!((clip("ééé", 3).as_str(), clip("éééé", 3).as_str()), ("ééé", "éé…"));
     }
 }
