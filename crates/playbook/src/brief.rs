@@ -14,6 +14,7 @@ pub(crate) use findings::finding;
 pub use findings::{Finding, Line};
 pub(crate) use offers::undo;
 pub use offers::{Offer, Score, tick};
+pub(crate) use words::clip;
 use words::cut;
 pub use words::{ago, ahead, hostile, moment, short_moment};
 
@@ -278,12 +279,13 @@ fn bounded(texts: impl Iterator<Item = String>) -> Vec<String> {
 
 /// The first so many lines of a list that may have been bounded before; the last line counts what is left out.
 pub(crate) fn at_most(lines: &[String], max: usize) -> Vec<String> {
-    // Only a list that was bounded is one line longer than that, and the line counts the rest.
-    let (lines, counted) = match lines.split_last() {
-        Some((last, lines)) if lines.len() == LINES_MAX => (lines, last.split(' ').nth(1)),
-        _ => (lines, None),
-    };
-    let counted = counted.and_then(|number| number.parse().ok()).unwrap_or(0);
+    // A list that was bounded is one line longer than that, and the line counts the rest.
+    let counting = lines.last().filter(|_| lines.len() == LINES_MAX + 1).and_then(|line| {
+        let number = line.strip_prefix("and ")?.strip_suffix(" more")?;
+        number.parse::<usize>().ok()
+    });
+    let lines = lines.get(..lines.len() - usize::from(counting.is_some())).unwrap_or(&[]);
+    let counted = counting.unwrap_or(0);
     let left_out = lines.len().saturating_sub(max) + counted;
     let mut kept: Vec<String> = lines.iter().take(max).cloned().collect();
     if left_out > 0 {

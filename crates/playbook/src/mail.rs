@@ -11,7 +11,7 @@ use askama::Template;
 use crate::{
     Fault, Timestamp,
     assessment::Assessment,
-    brief::{self, Brief, Surroundings, hostile, moment},
+    brief::{self, Brief, Surroundings, clip, hostile, moment},
     decision::{DECIDED, Decision, Round},
     ports::{About, Mail},
 };
@@ -99,7 +99,7 @@ pub fn decided(
     result: &str,
 ) -> Result<Mail, Fault> {
     let incident_id = assessment.incident_id.as_str();
-    let shown = |indicator: &String| shorter(indicator, APPROVED_MAX_CHARS);
+    let shown = |indicator: &String| clip(indicator, APPROVED_MAX_CHARS);
     let approved: Vec<String> = brief::approved(assessment, decision).iter().map(shown).collect();
     let undo = if approved.is_empty() { vec![] } else { brief::undo(assessment, round) };
     let view = &DecidedView {
@@ -157,7 +157,7 @@ pub fn undelivered(to: &str, brief: &Brief, unreached: &Unreached<'_>) -> Result
     let (address, is_final) = (&hostile(unreached.address, 254), unreached.is_final);
     let why = &hostile(unreached.why, 120);
     let what = if is_final { "is not reached" } else { "is reached late, or not" };
-    let named = shorter(address, 60);
+    let named = clip(address, 60);
     let tail = format!(": {named} {what} ({}) by {}", brief.incident_id, brief.deadline_short);
     let subject = subject(&brief.headline, &brief.lead, &tail);
     let parts = fit::fit(brief, |fitted: &Fitted| {
@@ -186,7 +186,7 @@ fn asked(brief: &Brief) -> String {
 fn subject(head: &str, lead: &str, tail: &str) -> String {
     let head = format!("[IOC review] {head} ");
     let room = SUBJECT_MAX_CHARS.saturating_sub(head.chars().count() + tail.chars().count());
-    format!("{head}{}{tail}", shorter(&ioc::visible(lead), room.min(SUBJECT_LEAD_MAX_CHARS)))
+    format!("{head}{}{tail}", clip(&ioc::visible(lead), room.min(SUBJECT_LEAD_MAX_CHARS)))
 }
 
 fn about(brief: &Brief, what: &str) -> About {
@@ -202,20 +202,12 @@ fn mail(to: &str, subject: &str, about: About, parts: Parts) -> Mail {
     Mail {
         to: to.to_owned(),
         // One line whatever comes from outside: no header can follow it.
-        subject: shorter(&ioc::visible(subject), SUBJECT_MAX_CHARS),
+        subject: clip(&ioc::visible(subject), SUBJECT_MAX_CHARS),
         text: parts.text,
         html: parts.html,
         thread: thread(&about.incident_id),
         follows: None,
         about,
-    }
-}
-
-/// At most so many characters, the mark of the cut included.
-fn shorter(text: &str, max_chars: usize) -> String {
-    match brief::words::head(text, max_chars) {
-        None => text.to_owned(),
-        Some(_) => format!("{}…", brief::words::head(text, max_chars.saturating_sub(1)).unwrap_or(text)),
     }
 }
 

@@ -212,6 +212,17 @@ async fn a_decision_closes_the_ticket_with_it_and_tells_everybody_once() {
 }
 
 #[tokio::test]
+async fn whose_mail_came_back_for_good_is_not_written_to_again() {
+    let team = Team::on("review").await.decided(Choice::Approved).await;
+    let lost = json!({"undelivered": [sample::OTHER_APPROVER.to_uppercase()]});
+    let lost = Write::set(Round::key(&team.id, 1, 1), &lost).unwrap();
+    assert_eq!(team.rows.commit(&[lost]).await, Ok(Commit::Done));
+    team.close().await.unwrap();
+    let told: Vec<String> = team.outbox.mails.borrow().iter().map(|mail| mail.to.clone()).collect();
+    assert_eq!(told, [sample::APPROVER]);
+}
+
+#[tokio::test]
 async fn a_round_that_ran_out_leaves_the_ticket_open_with_a_note() {
     let team = Team::on("review").await.decided(Choice::TimedOut).await.with_ticket().await;
     for _ in 0..2 {

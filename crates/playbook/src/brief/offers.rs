@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ioc::ObservableType;
 
 use super::{
-    Answer, TEXT_MAX_CHARS, around, bounded, effect,
+    Answer, TEXT_MAX_CHARS, around, bounded, clip, effect,
     findings::FINDINGS_MAX,
     hostile, moment, spell,
     words::{self, hours},
@@ -195,8 +195,8 @@ pub(super) fn asks(assessment: &Assessment, question: Question) -> String {
     targets.sort_unstable();
     targets.dedup();
     let place = match targets.as_slice() {
-        [one] => hostile(one, 24),
-        [one, other] => format!("{} and {}", hostile(one, 16), hostile(other, 16)),
+        [one] => clip(&hostile(one, 80), 24),
+        [one, other] => format!("{} and {}", clip(&hostile(one, 80), 18), clip(&hostile(other, 80), 18)),
         many => format!("{} targets", many.len()),
     };
     let verb = if ticked.iter().all(|entry| entry.automatic) { "keep blocking" } else { "block" };

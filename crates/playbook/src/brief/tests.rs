@@ -128,4 +128,6 @@ fn what_is_cut_twice_is_counted_once() {
     // Whoever writes such a line changes no count.
     let hostile = ["a".to_owned(), "and 900 more".to_owned()];
     assert_eq!(at_most(&hostile, 1), ["a", "and 1 more"]);
+    // A list that nobody has bounded counts nothing, however long it is.
+    assert_eq!(at_most(&lines(51), 50).last().map(String::as_str), Some("and 1 more"));
 }

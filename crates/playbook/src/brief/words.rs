@@ -37,6 +37,14 @@ pub fn head(text: &str, max_chars: usize) -> Option<&str> {
     head.get(..late.filter(|start| is_open(*start)).min().unwrap_or(at))
 }
 
+/// At most so many characters, the mark of the cut included: where there is no room to say more.
+pub fn clip(text: &str, max_chars: usize) -> String {
+    match head(text, max_chars) {
+        None => text.to_owned(),
+        Some(_) => format!("{}…", head(text, max_chars.saturating_sub(1)).unwrap_or_default()),
+    }
+}
+
 /// `2026-11-24 14:30 UTC`.
 #[must_use]
 pub fn moment(at: Timestamp) -> String {
@@ -171,6 +179,7 @@ mod tests {
         assert_eq!(hostile("abc", 3), "abc");
         assert_eq!(hostile("http://evil.example/aaaa", 20), "hxxp://evil[.]example/… (24 characters in all)");
         assert_eq!(cut("ééé", 2), "éé… (3 characters in all)");
+        assert_eq!((clip("ééé", 3).as_str(), clip("éééé", 3).as_str()), ("ééé", "éé…"));
     }
 
     #[test]
