@@ -2,7 +2,6 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use comrak::{Arena, Options, nodes::NodeValue};
 use playbook::{
     bundle::Bundle,
     fakes::{CountingEntropy, MemoryRows, MemorySecrets, StoppedClock},
@@ -11,6 +10,7 @@ use playbook::{
     target::Target,
     ticket::{Story, Text},
 };
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use serde_json::Value;
 use targets::ticket::{Aim, World, reach};
 use xtask::{project::Project, stand_in::tickets::Tickets};
@@ -111,48 +111,30 @@ fn github(body: &Value) -> Result<Vec<String>, String> {
     Ok(vec![title, one_code_block(&markdown)?])
 }
 
-/// GitHub's flavour of Markdown, with all that it reads.
-fn flavour() -> Options<'static> {
-    let mut options = Options::default();
-    let on = &mut options.extension;
-    for extension in [
-        &mut on.autolink,
-        &mut on.table,
-        &mut on.tasklist,
-        &mut on.strikethrough,
-        &mut on.footnotes,
-        &mut on.alerts,
-        &mut on.math_dollars,
-        &mut on.math_code,
-        &mut on.shortcodes,
-    ] {
-        *extension = true;
-    }
-    options
-}
-
 /// The text of a document that is one code block and nothing else.
 fn one_code_block(markdown: &str) -> Result<String, String> {
-    let arena = Arena::new();
-    let root = comrak::parse_document(&arena, markdown, &flavour());
-    let blocks: Vec<_> = root.children().collect();
-    match blocks.as_slice() {
-        [block] => match &block.data.borrow().value {
-            NodeValue::CodeBlock(code) if code.info.is_empty() => Ok(code.literal.clone()),
-            other => Err(format!("{other:?}")),
-        },
-        others => Err(format!("{} blocks", others.len())),
+    let mut code = String::new();
+    let mut is_open = None;
+    for event in Parser::new_ext(markdown, Options::all()) {
+        match (event, is_open) {
+            (Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))), None) if info.is_empty() => {
+                is_open = Some(true);
+            }
+            (Event::Text(text), Some(true)) => code.push_str(&text),
+            (Event::End(TagEnd::CodeBlock), Some(true)) => is_open = Some(false),
+            (other, _) => return Err(format!("{other:?}")),
+        }
     }
+    if is_open == Some(false) { Ok(code) } else { Err("no block".to_owned()) }
 }
 
-/// In titles GitHub reads code and emoji, and resolves no reference.
+/// In titles GitHub reads code and names of emoji, and resolves no reference.
 fn bare_title(title: &str) -> Result<(), String> {
-    let arena = Arena::new();
-    let root = comrak::parse_document(&arena, title, &flavour());
-    let read = root.descendants().find(|node| {
-        matches!(node.data.borrow().value, NodeValue::Code(_) | NodeValue::ShortCode(_) | NodeValue::CodeBlock(_))
-    });
-    read.map_or(Ok(()), |_| Err(format!("markup in the title: {title}")))
+    let has_code = Parser::new(title).any(|event| matches!(event, Event::Code(_)));
+    let between: Vec<&str> = title.split(':').skip(1).collect();
+    let names = between.split_last().map_or(&[][..], |(_, names)| names);
+    let has_emoji = names.iter().any(|name| emojis::get_by_shortcode(name).is_some());
+    if has_code || has_emoji { Err(format!("markup in the title: {title}")) } else { Ok(()) }
 }
 
 /// Summary and description, if the description is one code block of bare text.
