@@ -10,7 +10,8 @@ use xtask::{build, process, project::Project};
 
 use crate::emulator::{Deployed, NIGHT_SHIFT, mail};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+/// A scanner presses some hundred buttons.
+const PATIENCE: Duration = Duration::from_mins(8);
 const INSTALL: &str = "run cargo xtask test, which installs what the tests need or says how";
 
 /// What the browser seen.

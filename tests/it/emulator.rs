@@ -65,6 +65,8 @@ fn scenarios(deployed: &Rc<Deployed>) -> Vec<(&'static str, Scenario)> {
         "nobody: when every approver is part of the incident, it fails where people see it": decisions::nobody,
         "deadline: the next level is asked, then nothing is enforced": decisions::deadline,
         "unreached: a mail that bounces for good ends the round, and the next level is asked": mails::unreached,
+        "woken: a stolen token decides nothing, and the incident says that it was tried": decisions::woken,
+        "handed on: the next level is asked at once": decisions::handed_on,
         "recorded: malicious is known, watched and in a ticket before anybody decides; approval enforces": targets::recorded,
         "released: rejection takes back what this incident wrote; what was there before stays": targets::released,
         "watched: suspicious is detected, and nobody is asked": targets::watched,

@@ -14,9 +14,8 @@ pub(crate) use findings::finding;
 pub use findings::{Finding, Line};
 pub(crate) use offers::undo;
 pub use offers::{Offer, Score, tick};
-pub(crate) use words::clip;
 use words::cut;
-pub use words::{ago, ahead, hostile, moment, short_moment};
+pub use words::{ago, ahead, clip, hostile, moment, short_moment};
 
 use crate::{
     Timestamp,

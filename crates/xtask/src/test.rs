@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Tests of `tests/it` that need the emulator, a browser, Node.js or a name server.
-const SLOW: [&str; 5] = ["emulator::", "browser::", "scanner::", "oidc::", "dns::a_real_name_server"];
+const SLOW: [&str; 6] = ["emulator::", "browser::", "scanner::", "oidc::", "page::", "dns::a_real_name_server"];
 
 /// Where the receipts of the run are kept.
 const RECEIPTS: &str = ".local/receipts-of-tests";

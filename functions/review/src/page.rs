@@ -4,7 +4,7 @@ use askama::Template;
 use http::{Response, StatusCode};
 use playbook::{
     Fault, Timestamp,
-    brief::{self, Brief, Offer, hostile, moment},
+    brief::{self, Brief, Offer, clip, hostile, moment},
     decision::Question,
 };
 
@@ -115,8 +115,7 @@ impl ReviewHtml<'_> {
     /// The indicator in few characters, to say what a lifetime is of.
     #[expect(clippy::unused_self, reason = "templates call methods")]
     fn short(&self, offer: &Offer) -> String {
-        let cut: String = offer.indicator.chars().take(60).collect();
-        if cut == offer.indicator { cut } else { format!("{cut}…") }
+        clip(&offer.indicator, 60)
     }
 }
 

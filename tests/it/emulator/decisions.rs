@@ -182,3 +182,49 @@ pub async fn deadline(deployed: Rc<Deployed>) {
     assert_eq!(deployed.questions(&id, NIGHT_SHIFT).await.len(), 1);
     assert_eq!(deployed.questions(&id, LEAD).await.len(), 1);
 }
+
+/// A token only wakes: whoever calls Step Functions with it decides nothing, and the incident says that it was tried.
+pub async fn woken(deployed: Rc<Deployed>) {
+    let id = deployed.receive("woken.eml", mail("woken", "Pay: https://woken.example/pay")).await;
+    deployed.asked(&id, 1, 1).await;
+    let token = until("the token is kept", async || {
+        let round = deployed.row(&id, "round#1#1").await.unwrap();
+        round["task_token"].as_str().map(str::to_owned).ok_or_else(|| round.to_string())
+    })
+    .await;
+    let stolen = json!({"taskToken": token, "output": "{\"choice\": \"approved\"}"});
+    deployed.gateway().call("states", "AWSStepFunctions.SendTaskSuccess", &stolen).await.unwrap();
+
+    let incident = until("the incident says so", async || {
+        let incident = deployed.incident(&id).await;
+        if incident.warning.is_some() { Ok(incident) } else { Err(deployed.story(&id).await) }
+    })
+    .await;
+    assert!(incident.warning.unwrap().contains("without a decision: nothing was written"));
+    assert_eq!(incident.status, IncidentStatus::Waiting);
+    let audit = deployed.stack.rows(&format!("incident#{id}"), "audit#").await.unwrap();
+    assert!(audit.iter().any(|row| row["event"] == "woken_without_decision"), "{audit:?}");
+    assert_eq!(deployed.row(&id, "decision#1#1").await, None);
+    assert!(!deployed.lists().await.contains("woken.example"));
+    assert_eq!(deployed.stack.execution(&id.execution_name(1)).await.unwrap().unwrap().status, "RUNNING");
+
+    deployed.decide(&id, NIGHT_SHIFT, "approved").await;
+    let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
+    assert_eq!(incident.result.as_deref(), Some("enforced"));
+    assert!(deployed.lists().await.contains("woken.example"));
+}
+
+/// Whoever hands a question on ends the round: the next level is asked at once, and is told by whom and why.
+pub async fn handed_on(deployed: Rc<Deployed>) {
+    let id = deployed.receive("handed-on.eml", mail("handed on", "Pay: https://handed-on.example/pay")).await;
+    deployed.asked(&id, 1, 1).await;
+    deployed.decide(&id, NIGHT_SHIFT, "escalated").await;
+    deployed.asked(&id, 1, 2).await;
+    let (question, _) = deployed.questions(&id, LEAD).await.remove(0);
+    assert!(question.body_text.contains("handed it on: seen in two mailboxes"), "{}", question.body_text);
+    assert!(!deployed.lists().await.contains("handed-on.example"));
+    deployed.decide(&id, LEAD, "approved").await;
+    let incident = deployed.ends(&id, IncidentStatus::Closed, "SUCCEEDED").await;
+    assert_eq!(incident.result.as_deref(), Some("enforced"));
+    assert!(deployed.lists().await.contains("handed-on.example"));
+}

@@ -150,9 +150,11 @@ pub fn html(page: &str) -> Read {
             let leads = ["href", "src", "srcset", "srcdoc", "action", "formaction", "data", "background", "poster"];
             read.targets.extend(leads.iter().filter_map(|name| element.attr(name)).map(str::to_owned));
         } else if let Some(text) = node.value().as_text() {
-            let is_typed = node.parent().and_then(ElementRef::wrap).is_some_and(|e| e.value().name() == "textarea");
-            if !is_typed {
-                read.texts.push(text.to_string());
+            match node.parent().and_then(ElementRef::wrap).map(|parent| parent.value().name()) {
+                Some("textarea") => {}
+                // A style sheet is not shown: it has to be the template's, to the letter.
+                Some("style") => drop(read.shape.insert(format!("style {}", &**text))),
+                _ => read.texts.push(text.to_string()),
             }
         }
     }

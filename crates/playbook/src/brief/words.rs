@@ -38,6 +38,7 @@ pub fn head(text: &str, max_chars: usize) -> Option<&str> {
 }
 
 /// At most so many characters, the mark of the cut included: where there is no room to say more.
+#[must_use]
 pub fn clip(text: &str, max_chars: usize) -> String {
     match head(text, max_chars) {
         None => text.to_owned(),
