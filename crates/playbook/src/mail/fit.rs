@@ -1,6 +1,6 @@
 //! How much of a brief goes into one mail: all of it where it fits, else less, and what is left out is counted.
 
-use crate::brief::{Brief, Finding, Offer, at_most};
+use crate::brief::{Brief, Finding, Offer, at_most, words};
 
 /// Bytes of each part: Gmail shows 102 KB of a mail and hides the rest behind a link.
 pub const PART_MAX_BYTES: usize = 100_000;
@@ -126,7 +126,7 @@ fn fewer_answers(finding: &mut Finding, max: usize) -> usize {
 
 /// Cuts a text; 1 when it did.
 fn shorten(text: &mut String, max_chars: usize) -> usize {
-    let Some((at, _)) = text.char_indices().nth(max_chars) else { return 0 };
+    let Some(at) = words::head(text, max_chars).map(str::len) else { return 0 };
     text.truncate(at);
     text.push('…');
     1

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use playbook::{
     audit,
     brief::sample::{APPROVER, OTHER_APPROVER},
-    notice,
+    decision, notice,
 };
 
 use super::*;
