@@ -71,6 +71,8 @@ pub struct Brief {
     pub earlier: Vec<String>,
     /// Whether none of them could be reached.
     pub is_earlier_unreached: bool,
+    /// Whether somebody before handed the question on.
+    pub is_handed_on: bool,
     /// Who is asked now and cannot be reached by mail.
     pub unreachable: Vec<String>,
     /// What people decided in earlier runs.
@@ -163,6 +165,7 @@ impl Brief {
             if_nobody: around.if_nobody(round.last),
             earlier: around.earlier(),
             is_earlier_unreached: around.is_unreached(),
+            is_handed_on: !around.handed_on.is_empty(),
             unreachable: lines(&round.undelivered),
             decided: around.decided(),
             done: around.done(round.state == OPEN),
