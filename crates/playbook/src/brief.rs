@@ -69,10 +69,8 @@ pub struct Brief {
     pub if_nobody: String,
     /// Who was asked before and did not answer or could not be reached, a round a line.
     pub earlier: Vec<String>,
-    /// Whether none of them could be reached.
-    pub is_earlier_unreached: bool,
-    /// Whether somebody before handed the question on.
-    pub is_handed_on: bool,
+    /// Why a further level is asked, such as `nobody answered`.
+    pub asked_because: &'static str,
     /// Who is asked now and cannot be reached by mail.
     pub unreachable: Vec<String>,
     /// What people decided in earlier runs.
@@ -164,8 +162,11 @@ impl Brief {
             asked_at: round.opened_at.map_or_else(String::new, moment),
             if_nobody: around.if_nobody(round.last),
             earlier: around.earlier(),
-            is_earlier_unreached: around.is_unreached(),
-            is_handed_on: !around.handed_on.is_empty(),
+            asked_because: match around {
+                _ if !around.handed_on.is_empty() => "somebody handed it on",
+                _ if around.is_unreached() => "nobody was reached",
+                _ => "nobody answered",
+            },
             unreachable: lines(&round.undelivered),
             decided: around.decided(),
             done: around.done(round.state == OPEN),

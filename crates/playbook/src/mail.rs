@@ -35,11 +35,7 @@ pub fn request(to: &str, brief: &Brief, link: &str, others: &[String]) -> Result
     let others = others.iter().map(|address| hostile(address, 254)).collect::<Vec<_>>();
     let others = brief::at_most(&others, 30).join(", ");
     let again = if brief.run > 1 { "looked at again: " } else { "" };
-    let level = match (brief.earlier.is_empty(), brief.is_earlier_unreached) {
-        (true, _) => "",
-        (false, true) => ", nobody was reached before",
-        (false, false) => ", nobody answered before",
-    };
+    let level = if brief.earlier.is_empty() { String::new() } else { format!(", {} before", brief.asked_because) };
     let head = format!("{again}{}", brief.headline);
     let subject = subject(&head, &brief.lead, &format!("{}{level}", asked(brief)));
     let parts = fit::fit(brief, |fitted: &Fitted| {

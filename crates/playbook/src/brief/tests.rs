@@ -99,7 +99,8 @@ fn a_level_that_could_not_be_reached_has_not_kept_silent() {
         around.earlier[0].undelivered = undelivered.iter().map(ToString::to_string).collect();
         let brief = Brief::of(&assessment, &second, &around, second.deadline);
         assert_eq!(brief.earlier, [expected]);
-        assert_eq!(brief.is_earlier_unreached, is_unreached);
+        let because = if is_unreached { "nobody was reached" } else { "nobody answered" };
+        assert_eq!(brief.asked_because, because);
     };
     let (both, at) = ("ana[@]soc[.]example, ben[@]soc[.]example", "at 2026-11-24 05:00 UTC");
     check(&[], false, &format!("level 1: {both} were asked {at} and did not answer by 06:00 UTC"));
