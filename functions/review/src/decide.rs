@@ -137,6 +137,7 @@ async fn lost(
     let standing = seen.standing(vote.at);
     // An answer that got lost is no defeat: what stands may be this very vote.
     let is_own = match &standing {
+        _ if fault.is_none() => false,
         Standing::Decided(decision) => decision.votes.iter().any(|voter| voter.who == vote.who && voter.at == vote.at),
         _ => seen.votes.contains(vote),
     };

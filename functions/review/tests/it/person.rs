@@ -69,7 +69,7 @@ async fn the_page_says_what_happened_before_anybody_opened_it() {
         assert!(text.contains(part), "the page does not say {part:?}: {text}");
     }
     // What is written without asking is not there to be ticked: one box for the link, one for the contradiction.
-    let boxes = page.html.matches("type=\"checkbox\"").count();
+    let boxes = page.html.matches("name=\"indicators\"").count();
     assert_eq!(boxes, 2);
 
     team.clock.advance_minutes(61);
