@@ -326,7 +326,7 @@ async fn a_deadline_at_the_same_moment_ends_the_round_once() {
     let team = Team::mailed().await;
     team.bounces(PERMANENT, APPROVER).await;
     let round = team.row(1).await;
-    let late = playbook::decision::silence(&round, &team.entropy, "nobody decided in time", team.clock.now()).unwrap();
+    let late = decision::silence(&round, &team.entropy, "nobody decided in time", team.clock.now()).unwrap();
     let noted = raced(&team, late).await;
     assert_eq!((noted.new, noted.ended), (1, 0));
     assert_eq!(team.decision().await.unwrap().reason, "nobody decided in time");
