@@ -134,9 +134,11 @@ async function barriers(browser) {
     await page.locator("a[href$='/sign-in']").click();
     await signIn(page, ACCOUNT);
     await look("somebody else");
+    await context.clearCookies();
     await page.goto(link);
     await page.locator("a[href$='/sign-in']").click();
-    await look("the issuer's own form is not ours").then(() => seen.violations.splice(0, seen.violations.length, ...seen.violations.filter((found) => found.page !== "the issuer's own form is not ours")));
+    await signIn(page, "analyst");
+    await look("signed in");
   } else {
     await page.locator("#address").fill(ADDRESS);
     await page.locator("form[action$='/code'] button").click();
@@ -146,11 +148,9 @@ async function barriers(browser) {
     await page.locator("#code").fill("000000");
     await page.locator("form[action$='/decide'] button").click();
     await look("a wrong code");
-    await page.locator("form[action$='/code'] button").click({ noWaitAfter: true }).catch(() => {});
     await page.goto(`${link}x`);
     await look("no such link");
-    const [token] = [await (await context.request.post(`${link}/decide`, { form: { csrf: "x" } })).text()];
-    await page.setContent(token);
+    await page.setContent(await (await context.request.post(`${link}/decide`, { form: { csrf: "x" } })).text());
     await look("refused");
   }
   return seen;

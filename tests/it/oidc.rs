@@ -12,20 +12,19 @@ use http::{Request, StatusCode};
 use playbook::{
     Timestamp,
     brief::sample::{self, APPROVER},
-    decision::{Link, LinkSecret, Question, Round},
+    decision::{LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
-    incident::{Incident, Run},
     lookup::{self, Method},
     manifest::Redirects,
     ports::{Clock as _, Destination, Egress as _, Evidence as _, Secret},
-    rows::{Commit, Rows as _, Write},
+    rows::{Commit, Rows as _},
 };
 use review::{
     Settings, World,
     oidc::{self, Provider},
 };
 use scraper::{Html, Selector};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::{Url, form_urlencoded};
 use xtask::project::Project;
 
@@ -132,34 +131,10 @@ impl Desk {
     /// Leaves an incident that waits for the approver.
     async fn ask(&self, now: Timestamp) {
         let assessment = sample::assessment().unwrap();
-        let id = &assessment.incident_id;
         let bytes = serde_json::to_vec(&assessment).unwrap();
         let document = self.evidence.store("incidents/assessment", "application/json", &bytes).await.unwrap();
-        let incident: Incident = serde_json::from_value(json!({
-            "schema": "incident/1", "incident_id": id, "tenant": "default", "kind": "mail", "source": "mail",
-            "native_id": "sample", "severity": "low", "evidence": { "key": "mail/1" }, "received_at": now,
-            "config_digest": "", "status": "waiting", "run": 1, "started_at": now, "updated_at": now,
-        }))
-        .unwrap();
         let round = Round { deadline: now.plus_hours(1), ..sample::round(&assessment, Question::ApprovePlan).unwrap() };
-        let run = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
-        let link = Link {
-            schema: Link::SCHEMA.to_owned(),
-            incident_id: id.clone(),
-            run: 1,
-            round: 1,
-            approver: APPROVER.to_owned(),
-            codes_sent: vec![],
-            revision: 0,
-            ttl: now.plus_hours(24).as_seconds(),
-        };
-        let writes = [
-            Write::put(Incident::key(id), &incident),
-            Write::put(Round::key(id, 1, 1), &round),
-            Write::put(Run::key(id, 1), &run),
-            Write::put(Link::key(&self.secret.digest()), &link),
-        ];
-        let writes: Vec<Write> = writes.into_iter().map(Result::unwrap).collect();
+        let writes = sample::waiting(&round, document, &[(&self.secret, APPROVER)], now).unwrap();
         assert_eq!(self.rows.commit(&writes).await, Ok(Commit::Done));
     }
 

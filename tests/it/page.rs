@@ -16,11 +16,10 @@ use playbook::{
     Timestamp,
     assessment::Assessment,
     brief::sample::{self, APPROVER, OTHER_APPROVER},
-    decision::{Choice, Decision, Link, LinkSecret, Question, Round},
+    decision::{Choice, Decision, LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
-    incident::{Incident, Run},
     ports::{Clock as _, Evidence as _, Secret},
-    rows::{Commit, Row, Rows as _, Write},
+    rows::{Commit, Row, Rows as _},
 };
 use review::{Caller, Settings, World};
 use serde_json::{Value, json};
@@ -117,36 +116,12 @@ impl Desk {
         let id = &assessment.incident_id;
         let bytes = serde_json::to_vec(&assessment).unwrap();
         let document = self.evidence.store(&format!("incidents/{id}"), "application/json", &bytes).await.unwrap();
-        let incident: Incident = serde_json::from_value(json!({
-            "schema": "incident/1", "incident_id": id, "tenant": "default", "kind": "mail", "source": "mail",
-            "native_id": "sample", "severity": "low", "evidence": { "key": "mail/1" }, "received_at": now,
-            "config_digest": "", "status": "waiting", "run": 1, "started_at": now, "updated_at": now,
-        }))
-        .unwrap();
-        let run = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
-        let mut writes = vec![
-            Write::put(Incident::key(id), &incident).unwrap(),
-            Write::put(Round::key(id, 1, 1), &round).unwrap(),
-            Write::put(Run::key(id, 1), &run).unwrap(),
-        ];
-        let links = [APPROVER, OTHER_APPROVER].map(|approver| {
-            self.links.set(self.links.get() + 1);
-            let secret = LinkSecret::new(&[self.links.get(); 32]);
-            let link = Link {
-                schema: Link::SCHEMA.to_owned(),
-                incident_id: id.clone(),
-                run: 1,
-                round: 1,
-                approver: approver.to_owned(),
-                codes_sent: vec![],
-                revision: 0,
-                ttl: now.plus_hours(24).as_seconds(),
-            };
-            writes.push(Write::put(Link::key(&secret.digest()), &link).unwrap());
-            format!("{}/r/{}", self.base, secret.reveal())
-        });
+        let secrets = [1, 2].map(|next| LinkSecret::new(&[number + next; 32]));
+        self.links.set(number + 2);
+        let links = [(&secrets[0], APPROVER), (&secrets[1], OTHER_APPROVER)];
+        let writes = sample::waiting(&round, document, &links, now).unwrap();
         assert_eq!(self.rows.commit(&writes).await, Ok(Commit::Done));
-        links
+        secrets.map(|secret| format!("{}/r/{}", self.base, secret.reveal()))
     }
 
     /// A link of an incident that was decided so.

@@ -17,8 +17,6 @@ pub enum Event {
     Asked,
     /// A one-time code was mailed to an approver.
     CodeMailed,
-    /// A person proved who they are at the issuer.
-    SignedIn,
     /// A person's vote stands, and does not decide alone.
     Voted,
     /// A decision was taken.
@@ -40,7 +38,6 @@ impl Event {
         match self {
             Self::Asked => "asked",
             Self::CodeMailed => "code_mailed",
-            Self::SignedIn => "signed_in",
             Self::Voted => "voted",
             Self::Decided => "decided",
             Self::Refused => "refused",

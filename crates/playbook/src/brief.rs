@@ -20,7 +20,7 @@ pub use words::{ago, ahead, clip, hostile, moment, short_moment};
 use crate::{
     Timestamp,
     assessment::Assessment,
-    decision::{Choice, Decision, OPEN, Question, Round, Shows},
+    decision::{Choice, OPEN, Question, Round, Shows},
 };
 
 /// Lines of any other list; the rest is counted.
@@ -105,6 +105,8 @@ pub struct Brief {
     pub away: Vec<String>,
     /// Whether people have to sign in to decide.
     pub sign_in: bool,
+    /// Whether it is a question of the playbook's author: it approves nothing.
+    pub is_manual: bool,
     /// Whether verdicts and evidence are shown.
     pub shows_evidence: bool,
     /// What a person should know of how it was handled.
@@ -190,6 +192,7 @@ impl Brief {
             skipped: lines(&round.skipped),
             away: lines(&round.away),
             sign_in: round.sign_in,
+            is_manual: round.question == Question::Manual,
             shows_evidence: round.asks.as_ref().is_none_or(|asks| asks.evidence == Shows::Assessment),
             warning: around.warning.as_ref().map_or_else(String::new, |text| hostile(text, TEXT_MAX_CHARS)),
             offers,
@@ -215,11 +218,11 @@ fn with_score(severity: &str, score: Option<&Score>) -> String {
     score.map_or_else(|| severity.to_owned(), |score| format!("{severity} {}/100", score.value))
 }
 
-/// The indicators that a decision approved, defanged.
+/// The indicators of these keys, defanged.
 #[must_use]
-pub fn approved(assessment: &Assessment, decision: &Decision) -> Vec<String> {
+pub fn approved(assessment: &Assessment, indicators: &[String]) -> Vec<String> {
     let mut spelled = vec![];
-    for key in &decision.indicators {
+    for key in indicators {
         let known = assessment.plan.entries.iter().map(|e| &e.observable).find(|observable| observable.key() == *key);
         spelled.push(known.map_or_else(|| hostile(key, INDICATOR_MAX_CHARS), spell));
     }

@@ -94,6 +94,9 @@ impl Bundle {
         for target in self.policy.enforce.targets.keys().filter(|id| !self.targets.contains_key(*id)) {
             faults.push(format!("policy: enforce.targets: there is no target {target:?}"));
         }
+        for target in self.policy.review.owners.keys().filter(|id| !self.targets.contains_key(*id)) {
+            faults.push(format!("policy: review.owners: there is no target {target:?}"));
+        }
         self.act_faults(&mut faults);
         for target in self.targets.values() {
             faults.extend(target.faults().into_iter().map(|fault| format!("target {:?}: {fault}", target.id)));
@@ -200,5 +203,17 @@ mod tests {
         check("misp", Act::Never, None);
         check("misp", Act::AfterApproval, Some("enforce.targets: misp: it blocks nothing"));
         check("nobody", Act::Never, Some("there is no target"));
+    }
+
+    #[test]
+    fn nobody_owns_a_target_that_is_not_there() {
+        let faults = |target: &str| {
+            let mut policy: Policy = serde_saphyr::from_str(include_str!("../../../playbook/policy.yaml")).unwrap();
+            policy.review.owners.insert(target.to_owned(), vec!["owner@corp.example".to_owned()]);
+            let shipped = include_str!("../../../playbook/targets/served-list.yaml");
+            let faults = Bundle::new(policy, vec![], vec![serde_saphyr::from_str(shipped).unwrap()]).faults();
+            faults.into_iter().any(|fault| fault.contains("review.owners"))
+        };
+        assert!(faults("nobody") && !faults("served-list"));
     }
 }

@@ -96,7 +96,7 @@ pub fn decided(
 ) -> Result<Mail, Fault> {
     let incident_id = assessment.incident_id.as_str();
     let shown = |indicator: &String| clip(indicator, APPROVED_MAX_CHARS);
-    let approved: Vec<String> = brief::approved(assessment, decision).iter().map(shown).collect();
+    let approved: Vec<String> = brief::approved(assessment, &decision.indicators).iter().map(shown).collect();
     let undo = if approved.is_empty() { vec![] } else { brief::undo(assessment, round) };
     let view = &DecidedView {
         incident_id,

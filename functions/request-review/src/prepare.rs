@@ -77,7 +77,13 @@ impl Shown {
     }
 
     /// Who is asked by policy, or by the author.
-    fn audience(&self, bundle: &Bundle, asks: Option<&Asks>, round: u32, now: Timestamp) -> Audience {
+    fn audience(
+        &self,
+        bundle: &Bundle,
+        asks: Option<&Asks>,
+        (round, signs_in): (u32, bool),
+        now: Timestamp,
+    ) -> Audience {
         let plan = &self.assessment.plan;
         let mut targets: Vec<&str> = plan.open().map(|entry| entry.target.as_str()).collect();
         targets.dedup();
@@ -85,7 +91,8 @@ impl Shown {
         let asking = Asking {
             participants: &self.assessment.participants,
             severity: self.assessment.severity,
-            takes_two: is_many || plan.open().any(|entry| entry.second.is_some()),
+            // Two mailboxes are no two people.
+            takes_two: signs_in && (is_many || plan.open().any(|entry| entry.second.is_some())),
             targets,
             wanted: asks.and_then(|asks| asks.audience.as_ref()),
             now,
@@ -110,7 +117,7 @@ async fn open(
         Question::Manual => None,
         _ => inherit(world.rows, id, run, question, &assessment.plan_digest).await?,
     };
-    let audience = shown.audience(&bundle, asks.as_ref(), round, now);
+    let audience = shown.audience(&bundle, asks.as_ref(), (round, world.settings.signs_in), now);
     let by_policy = bundle.policy.deadline_minutes(assessment.severity);
     let minutes = i64::from(asks.as_ref().and_then(|asks| asks.deadline_minutes).unwrap_or(by_policy));
     let (remind_at, deadline) = (now.plus_ms(minutes * 30_000), now.plus_minutes(minutes));

@@ -230,7 +230,7 @@ pub fn receipt(settings: &Settings, visit: &Visit, decision: &Decision) -> Resul
             authenticated_by: &hostile(&decision.authenticated_by, 40),
             reason: &hostile(&decision.reason, 2_000),
             effect: brief::effect(decision.choice),
-            indicators: &brief::approved(&visit.assessment, decision),
+            indicators: &brief::approved(&visit.assessment, &decision.indicators),
             is_approval: decision.choice == Choice::Approved,
             voters: &voters,
             answer: answer.as_deref().unwrap_or_default(),

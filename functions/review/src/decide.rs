@@ -24,6 +24,8 @@ use crate::{
     visit::{Standing, Visit},
 };
 
+/// What goes on record where somebody decided on what is no longer so.
+const CHANGED: &str = "what was shown has changed";
 /// How often a vote is counted again because another came between; more people are not asked in a round.
 const COUNTS_MAX: usize = 8;
 
@@ -57,17 +59,18 @@ pub async fn decide(
         Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
     };
     let from = code::caller(request);
-    let vote = match ballot.vote(&visit, &person, &from, now) {
-        Ok(vote) => vote,
-        Err(problem) => return again(StatusCode::UNPROCESSABLE_ENTITY, problem),
-    };
+    let known = (person.known_by(), person.identity());
     if form.one("shown_digest") != visit.shown_digest {
-        let shown_digest = form.one("shown_digest").chars().take(64).collect();
-        let vote = Vote { shown_digest, ..vote };
-        let refused = person::entry(&visit, &vote, &person, Event::Refused, "what was shown has changed");
-        person::record(world, &refused).await;
+        person::record(world, &person::refused(&visit, known, &form, &from, CHANGED, now)).await;
         return page.answer(StatusCode::CONFLICT, &Draft::changed());
     }
+    let vote = match ballot.vote(&visit, &person, &from, now) {
+        Ok(vote) => vote,
+        Err(problem) => {
+            person::record(world, &person::refused(&visit, known, &form, &from, &problem, now)).await;
+            return again(StatusCode::UNPROCESSABLE_ENTITY, problem);
+        }
+    };
     Box::pin(cast(world, visit, (&session, &person), &ballot, vote)).await
 }
 
@@ -141,13 +144,8 @@ async fn lost(
         Standing::Decided(decision) => decision.votes.iter().any(|voter| voter.who == vote.who && voter.at == vote.at),
         _ => seen.votes.contains(vote),
     };
-    let why = match &standing {
-        Standing::Decided(_) => "it was decided already",
-        Standing::Superseded => "a later run asks anew",
-        Standing::Expired => "the time to decide was over",
-        Standing::Open if fault.is_some() => "the record did not answer",
-        Standing::Open => "what was shown has changed",
-    };
+    let is_open_because = if fault.is_some() { "the record did not answer" } else { CHANGED };
+    let why = standing.too_late().unwrap_or(is_open_because);
     if !is_own {
         person::record(world, &person::entry(seen, vote, person, Event::Refused, why)).await;
     }

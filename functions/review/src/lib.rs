@@ -123,13 +123,7 @@ async fn answer(
     let Some(visit) = Visit::find(world.evidence, world.rows, secret, now).await? else {
         return answer::unknown(world.settings);
     };
-    let too_late = match visit.standing(now) {
-        Standing::Decided(_) => Some("it was decided already"),
-        Standing::Superseded => Some("a later run asks anew"),
-        Standing::Expired => Some("the time to decide was over"),
-        Standing::Open => None,
-    };
-    if let (Route::Decide(_), Some(why)) = (&route, too_late) {
+    if let (Route::Decide(_), Some(why)) = (&route, visit.standing(now).too_late()) {
         late(world, &visit, request, why, now).await?;
     }
     match visit.standing(now) {

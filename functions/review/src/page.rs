@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use playbook::{
     Fault, Timestamp,
     brief::{self, Brief, Offer, clip, hostile, moment},
-    decision::Question,
+    decision::Vote,
 };
 
 use crate::{answer, form::Form, gate::Session, oidc::Identity, person, settings::Settings, visit::Visit};
@@ -82,7 +82,6 @@ struct ReviewHtml<'a> {
     shown_digest: &'a str,
     /// What people said so far, a vote a line.
     votes: &'a [String],
-    is_manual: bool,
     /// Whether people sign in; otherwise codes are mailed.
     signs_in: bool,
     /// Whether there is an issuer to sign in at.
@@ -133,7 +132,6 @@ impl Page<'_> {
             form_token: &session.form_token(settings, &visit.digest),
             shown_digest: &visit.shown_digest,
             votes: &votes(visit),
-            is_manual: visit.round.question == Question::Manual,
             signs_in: person::must_sign_in(settings, visit),
             can_sign_in: settings.oidc().is_some(),
             identity: &identity.map_or_else(String::new, |identity| hostile(&identity.address, 254)),
@@ -147,18 +145,14 @@ impl Page<'_> {
 
 /// What people said so far, a vote a line; one on something else than is shown now says that it no longer counts.
 fn votes(visit: &Visit) -> Vec<String> {
-    let line = |vote: &playbook::decision::Vote| {
+    let line = |vote: &Vote| {
         let (who, at) = (hostile(&vote.who, 254), moment(vote.at));
         let reason = hostile(&vote.reason, 300);
         let did = brief::decided_as(vote.choice);
         if !vote.stands(&visit.shown_digest, &visit.assessment.plan_digest) {
             return format!("{who} at {at}, on what was shown before it changed: it no longer counts. {did}: {reason}");
         }
-        let decision = playbook::decision::Decision {
-            indicators: vote.indicators.clone(),
-            ..playbook::decision::Decision::at(vote.at)
-        };
-        let indicators = brief::approved(&visit.assessment, &decision).join(", ");
+        let indicators = brief::approved(&visit.assessment, &vote.indicators).join(", ");
         format!("{who} at {at} {did} {indicators}: {reason}. A second person has to approve the same.")
     };
     visit.votes.iter().map(line).collect()

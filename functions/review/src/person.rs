@@ -127,19 +127,31 @@ pub async fn record_late(
     if identity.is_none() && !code::was_right(world.rows, world.settings, visit, session, typed).await? {
         return Ok(());
     }
-    let of = (&visit.link.incident_id, visit.link.run, visit.link.round);
-    let entry = Entry {
-        who: visit.link.approver.clone(),
-        authenticated_by: if identity.is_some() { OIDC } else { MAILBOX }.to_owned(),
-        from: code::caller(request),
-        choice: form.one("choice").chars().take(40).collect(),
-        reason: form.one("reason").chars().take(2_000).collect(),
-        shown_digest: form.one("shown_digest").chars().take(64).collect(),
-        detail: with_sign_in(why, identity.as_ref()),
-        ..Entry::of(of, Event::Refused, now)
-    };
-    record(world, &entry).await;
+    let known = (if identity.is_some() { OIDC } else { MAILBOX }, identity.as_ref());
+    record(world, &refused(visit, known, form, &code::caller(request), why, now)).await;
     Ok(())
+}
+
+/// What goes on record of an attempt of a known person that came to no vote, as it was posted.
+pub fn refused(
+    visit: &Visit,
+    (known_by, identity): (&str, Option<&Identity>),
+    form: &Form,
+    from: &str,
+    why: &str,
+    now: Timestamp,
+) -> Entry {
+    let posted = |name: &str, max: usize| form.one(name).chars().take(max).collect();
+    Entry {
+        who: visit.link.approver.clone(),
+        authenticated_by: known_by.to_owned(),
+        from: from.to_owned(),
+        choice: posted("choice", 40),
+        reason: posted("reason", 2_000),
+        shown_digest: posted("shown_digest", 64),
+        detail: with_sign_in(why, identity),
+        ..Entry::of((&visit.link.incident_id, visit.link.run, visit.link.round), Event::Refused, now)
+    }
 }
 
 fn what_is_wrong(proof: &Proof) -> String {

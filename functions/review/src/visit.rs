@@ -52,6 +52,18 @@ pub enum Standing<'a> {
     Open,
 }
 
+impl Standing<'_> {
+    /// Why nothing can be decided any more; `None` while it can.
+    pub const fn too_late(&self) -> Option<&'static str> {
+        match self {
+            Self::Decided(_) => Some("it was decided already"),
+            Self::Superseded => Some("a later run asks anew"),
+            Self::Expired => Some("the time to decide was over"),
+            Self::Open => None,
+        }
+    }
+}
+
 impl Visit {
     /// What lies behind a link; `None` when there is no such link, or none any more.
     pub async fn find(

@@ -1,12 +1,12 @@
 //! Every page behind the link: the question, the form filled in wrongly, the receipt and the messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, Request, Response, StatusCode};
 use playbook::{
-    Timestamp,
+    IncidentId, Timestamp,
     brief::sample,
-    decision::{Choice, Decision, Link, LinkSecret, Round},
+    decision::{self, Choice, Decision, Link, LinkSecret, Round, Vote},
     fakes::MemoryRows,
     incident::{Incident, Run},
     ledger::LedgerEntry,
@@ -80,7 +80,8 @@ async fn put(world: &World, scene: &Scene, payload: &str, link: &LinkSecret) {
     let Scene { incident, assessment, round, decision, around } = scene;
     let id = &assessment.incident_id;
     let bytes = serde_json::to_vec(assessment).unwrap();
-    let key = format!("incidents/{}", playbook::canonical::sha256_hex(&bytes));
+    let sha256 = playbook::canonical::sha256_hex(&bytes);
+    let key = format!("incidents/{sha256}");
     let document = world.evidence.store(&key, "application/json", &bytes).await.unwrap();
     let asked: Vec<String> = [sample::APPROVER.to_owned()].into_iter().chain(round.asked.clone()).collect();
     let round = Round { round: 1, asked, state: "open".to_owned(), deadline: now().plus_minutes(60), ..round.clone() };
@@ -112,6 +113,30 @@ async fn put(world: &World, scene: &Scene, payload: &str, link: &LinkSecret) {
         Write::put(Link::key(&link.digest()), &link_row).unwrap(),
         Write::delete(Decision::key(id, 1, 1)),
     ];
+    for who in [payload, sample::OTHER_APPROVER] {
+        let vote = Vote {
+            schema: Vote::SCHEMA.to_owned(),
+            choice: Choice::Approved,
+            answer: None,
+            who: who.to_owned(),
+            authenticated_by: payload.to_owned(),
+            at: now(),
+            from: payload.to_owned(),
+            reason: payload.to_owned(),
+            // One on what is shown now, one on something else.
+            shown_digest: if who == payload {
+                decision::shown_digest(id, 1, &round, &sha256).unwrap()
+            } else {
+                String::new()
+            },
+            plan_digest: assessment.plan_digest.clone(),
+            indicators: assessment.plan.open().map(|entry| entry.observable.key()).collect(),
+            lifetime_hours: BTreeMap::new(),
+            never_again: false,
+        };
+        // The address is part of the key: nobody else's is there.
+        writes.push(Write::put(Vote::key(id, 1, 1, if who == payload { "first" } else { who }), &vote).unwrap());
+    }
     for (number, ticket) in around.tickets.iter().enumerate() {
         writes.push(Write::put(Ticket::key(id, &format!("system-{number}")), ticket).unwrap());
     }
@@ -135,6 +160,18 @@ fn check(name: &str, payload: &str, page: &str) -> Read {
     read
 }
 
+/// The page after the round has got these attributes.
+async fn with_round(
+    world: &World,
+    id: &IncidentId,
+    attributes: &serde_json::Value,
+    browser: &mut Browser<'_>,
+) -> (StatusCode, String) {
+    let write = Write::set(Round::key(id, 1, 1), attributes).unwrap();
+    assert_eq!(world.rows.commit(&[write]).await, Ok(Commit::Done));
+    browser.open().await
+}
+
 /// The pages of one incident, by name.
 async fn pages(world: &World, scene: &Scene, payload: &str) -> Vec<(&'static str, StatusCode, String)> {
     let link = LinkSecret::new(&[7; 32]);
@@ -150,6 +187,15 @@ async fn pages(world: &World, scene: &Scene, payload: &str) -> Vec<(&'static str
     seen.push(("wrong choice", status, page));
     let (status, page) = browser.send(Method::POST, "/code", &[("csrf".to_owned(), payload.to_owned())]).await;
     seen.push(("refused", status, page));
+    let asks = json!({
+        "question": payload, "indicators": true,
+        "choices": [{"value": payload, "label": payload, "effect": payload}, {"value": "leave", "label": "Leave it"}],
+    });
+    let (status, page) = with_round(world, id, &json!({"question": "manual", "asks": asks}), &mut browser).await;
+    seen.push(("question of an author", status, page));
+    let (status, page) =
+        with_round(world, id, &json!({"question": "approve_plan", "sign_in": true}), &mut browser).await;
+    seen.push(("sign-in that is gone", status, page));
     for choice in [Choice::Approved, Choice::Rejected] {
         let decision = Decision { choice, ..scene.decision.clone() };
         let write = Write::put(Decision::key(id, 1, 1), &decision).unwrap();
@@ -178,7 +224,7 @@ async fn no_page_holds_a_tag_or_a_link_that_is_not_ours() {
         plain.push((status, check(name, "plain", &page).shape));
     }
     let statuses: Vec<u16> = plain.iter().map(|(status, _)| status.as_u16()).collect();
-    assert_eq!(statuses, [200, 422, 403, 200, 200, 410, 410]);
+    assert_eq!(statuses, [200, 422, 403, 200, 200, 200, 200, 410, 410]);
     for payload in &payloads {
         let payload = payload.text.as_str();
         // Nothing of the one before.
@@ -189,7 +235,7 @@ async fn no_page_holds_a_tag_or_a_link_that_is_not_ours() {
             assert_eq!(&check(name, payload, page).shape, shape, "{name}: {payload:?}");
         }
     }
-    println!("7 pages: {} payloads × {} places", payloads.len(), scenes.count());
+    println!("9 pages: {} payloads × {} places", payloads.len(), scenes.count());
 }
 
 #[test]

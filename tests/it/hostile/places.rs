@@ -120,7 +120,12 @@ impl Scenes {
         Self {
             incident: Places::of(&incident()),
             assessment: Places::of(&assessment()),
-            round: Places::of(&Round { skipped: vec!["carl@corp.example".to_owned()], ..round }),
+            round: Places::of(&Round {
+                skipped: vec!["carl@corp.example".to_owned()],
+                away: vec!["dora@corp.example".to_owned()],
+                undelivered: vec!["eve@corp.example".to_owned()],
+                ..round
+            }),
             decision: Places::of(&decision()),
             ticket: Places::of(&around.tickets[0]),
             ledger: Places::of(&ledger),
@@ -189,6 +194,7 @@ fn incident() -> Incident {
         "native_id": "sample", "severity": "low", "evidence": { "key": "mail/1" }, "received_at": sample::ASSESSED_AT,
         "config_digest": "", "status": "waiting", "run": 1, "started_at": sample::ASSESSED_AT,
         "updated_at": sample::ASSESSED_AT, "route": "review", "result": "enforced", "failure": "Assess failed",
+        "warning": "woken without a decision",
         "parent": IncidentId::of("default", "mail", "parent"), "attached": 3,
     }))
     .unwrap()
@@ -199,6 +205,10 @@ pub fn decision() -> Decision {
         "schema": "decision/1", "choice": "approved", "last": true, "by": sample::APPROVER,
         "authenticated_by": "mailbox", "at": sample::ASSESSED_AT, "from": "192.0.2.99, a browser",
         "reason": "seen in two mailboxes", "shown_digest": "", "plan_digest": "", "indicators": ["domain-name#gone.example"],
+        "answer": "isolate", "votes": [
+            {"who": sample::OTHER_APPROVER, "authenticated_by": "oidc", "at": sample::ASSESSED_AT},
+            {"who": sample::APPROVER, "authenticated_by": "oidc", "at": sample::ASSESSED_AT},
+        ],
     }))
     .unwrap()
 }
@@ -216,6 +226,7 @@ fn assessment() -> Assessment {
         "severity": "low", "was_allowed": true, "incomplete": true,
         "pinned": { "schema": "pinned/1", "severity": "low", "by": "ana", "at": sample::ASSESSED_AT, "reason": "a test" },
     });
+    document["plan"]["entries"][1]["second"] = json!("policy calls it critical");
     for assessed in document["observables"].as_array_mut().unwrap() {
         if assessed["evidence"].is_null() {
             continue;
@@ -277,6 +288,7 @@ fn no_place_is_forgotten() {
         "/observables/0/evidence/0/reason",
         "/observables/0/evidence/2/outcome",
         "/plan/entries/0/target",
+        "/plan/entries/1/second",
         "/plan/entries/2/refused",
         "/related/0/observables/0",
         "/campaign/named_by/0",

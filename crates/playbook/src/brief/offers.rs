@@ -78,7 +78,8 @@ pub(super) fn offers(assessment: &Assessment, round: &Round) -> Vec<Offer> {
         };
         let (target, hours) = (hostile(&entry.target, 80), hours(entry.lifetime_hours));
         let act = format!("{verb} on {target} for {hours}, until {}", moment(until));
-        let barred = Authority::bars(entry, known_by);
+        let spelled = |why: String| hostile(&why, TEXT_MAX_CHARS);
+        let barred = Authority::bars(entry, known_by).map(spelled);
         let shorter = SHORTER_HOURS.into_iter().filter(|hours| *hours < entry.lifetime_hours);
         let shorter: Vec<(u32, String)> = shorter.map(|hours| (hours, words::hours(hours))).collect();
         let place = *places.entry(key.clone()).or_insert(offers.len());
@@ -99,7 +100,7 @@ pub(super) fn offers(assessment: &Assessment, round: &Round) -> Vec<Offer> {
                 impact: impact(entry.observable.kind(), assessed.get(&key).copied()),
                 is_ticked: entry.ticked && barred.is_none(),
                 is_automatic: entry.automatic,
-                second: entry.second.clone(),
+                second: entry.second.clone().map(spelled),
                 barred,
                 shorter,
             }),

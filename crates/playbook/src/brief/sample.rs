@@ -8,8 +8,10 @@ use crate::{
     assessment::Assessment,
     brief::{Surroundings, Written},
     canonical,
-    decision::{self, Question, Round},
+    decision::{self, Link, LinkSecret, Question, Round},
+    incident::{EvidenceRef, Incident, Run},
     plan::Entry,
+    rows::Write,
     severity::Severity,
 };
 
@@ -169,6 +171,41 @@ pub fn round(assessment: &Assessment, question: Question) -> Result<Round, Fault
     };
     round.shown_digest = decision::shown_digest(&id, assessment.run, &round, &canonical::sha256_hex(&bytes))?;
     Ok(round)
+}
+
+/// The rows of an incident that waits in a round for whoever has these links; `document` is where its assessment lies.
+pub fn waiting(
+    round: &Round,
+    document: EvidenceRef,
+    links: &[(&LinkSecret, &str)],
+    now: Timestamp,
+) -> Result<Vec<Write>, Fault> {
+    let id = &round.incident_id;
+    let incident = json!({
+        "schema": "incident/1", "incident_id": id, "tenant": "default", "kind": "mail", "source": "mail",
+        "native_id": "sample", "severity": "low", "evidence": { "key": "mail/1" }, "received_at": now,
+        "config_digest": "", "status": "waiting", "run": round.run, "started_at": now, "updated_at": now,
+    });
+    let run = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
+    let mut writes = vec![
+        Write::put(Incident::key(id), &incident)?,
+        Write::put(Run::key(id, round.run), &run)?,
+        Write::put(Round::key(id, round.run, round.round), round)?,
+    ];
+    for (secret, approver) in links {
+        let link = Link {
+            schema: Link::SCHEMA.to_owned(),
+            incident_id: id.clone(),
+            run: round.run,
+            round: round.round,
+            approver: (*approver).to_owned(),
+            codes_sent: vec![],
+            revision: 0,
+            ttl: now.plus_hours(800).as_seconds(),
+        };
+        writes.push(Write::put(Link::key(&secret.digest()), &link)?);
+    }
+    Ok(writes)
 }
 
 /// The same after much has happened: recorded and blocked at once, a ticket, a level that did not answer.

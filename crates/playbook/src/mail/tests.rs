@@ -185,3 +185,48 @@ fn no_two_kinds_of_mail_have_the_same_subject() {
     let subjects: std::collections::BTreeSet<String> = mails.into_iter().map(|mail| mail.unwrap().subject).collect();
     assert_eq!(subjects.len(), 7, "{subjects:?}");
 }
+
+#[test]
+fn an_authors_question_speaks_of_no_approval() {
+    let assessment = sample::assessment().unwrap();
+    let asked = |evidence: &str| {
+        let asks = serde_json::json!({
+            "question": "Shall dc01 be isolated?", "evidence": evidence,
+            "choices": [{"value": "isolate", "label": "Isolate it", "effect": "the network team is paged"}],
+        });
+        let asks = Some(serde_json::from_value(asks).unwrap());
+        let round = Round { asks, ..sample::round(&assessment, Question::Manual).unwrap() };
+        let brief = Brief::of(&assessment, &round, &Surroundings::default(), round.deadline);
+        let mail = request("ben@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
+        for part in [&mail.text, &mail.html] {
+            for expected in ["Shall dc01 be isolated?", "Isolate it", "the network team is paged"] {
+                assert!(part.contains(expected), "{expected} is not in {part}");
+            }
+            for absent in ["What approval", "WHAT APPROVAL", "would be blocked", "False positive", "aws lambda"] {
+                assert!(!part.contains(absent), "{absent} is in {part}");
+            }
+        }
+        mail
+    };
+    let shown = asked("assessment");
+    assert!(shown.text.contains("EVIDENCE") && shown.text.contains("urlhaus") && shown.html.contains("urlhaus"));
+    let hidden = asked("nothing");
+    for absent in ["EVIDENCE", "Evidence", "urlhaus", "SOURCES THAT FAILED", "RELATED"] {
+        assert!(!hidden.text.contains(absent) && !hidden.html.contains(absent), "{absent} is in {}", hidden.text);
+    }
+}
+
+#[test]
+fn what_takes_two_people_says_so() {
+    let mut assessment = sample::assessment().unwrap();
+    assessment.plan.entries[0].second = Some("policy calls it critical".to_owned());
+    let check = |sign_in: bool, expected: &str| {
+        let round = Round { sign_in, ..sample::round(&assessment, Question::ApprovePlan).unwrap() };
+        let brief = Brief::of(&assessment, &round, &Surroundings::default(), round.deadline);
+        let mail = request("ben@soc.example", &brief, "https://review.soc.example/r/secret", &[]).unwrap();
+        assert!(mail.text.contains(expected), "{expected} is not in {}", mail.text);
+        assert!(mail.html.to_lowercase().contains(expected), "{expected} is not in {}", mail.html);
+    };
+    check(true, "takes a second person: policy calls it critical");
+    check(false, "cannot be approved here: policy calls it critical: two people have to sign in");
+}

@@ -305,7 +305,7 @@ fn decided(page: &mut Page, assessment: Option<&Assessment>, decision: &Decision
     let proof = hostile(&decision.authenticated_by, 40);
     let reason = hostile(&decision.reason, 2_000);
     page.push(format!("Decision: {} by {by} at {at} ({proof}): {reason}", brief::decided_as(decision.choice)));
-    let approved = assessment.map(|assessment| brief::approved(assessment, decision)).unwrap_or_default();
+    let approved = assessment.map(|assessment| brief::approved(assessment, &decision.indicators)).unwrap_or_default();
     for indicator in approved.iter().take(LINES_MAX) {
         page.push(format!("- {indicator}"));
     }

@@ -196,6 +196,24 @@ async fn a_mailbox_approves_nothing_that_takes_two_whatever_is_posted() {
     let answer = by_code(&team, &[("choice", "approved"), ("indicators", &tick)]).await;
     assert!(problem(&answer).contains("may not be approved"), "{}", answer.text());
     assert!(team.decision().await.is_none());
+    let audit = team.audit().await;
+    let [(Event::Refused, who, why)] = audit.as_slice() else { panic!("{audit:?}") };
+    assert!(who == "ana@soc.example mailbox" && why.contains("may not be approved"), "{audit:?}");
+}
+
+#[tokio::test]
+async fn what_was_ticked_and_is_no_longer_planned_has_changed() {
+    let team = two().await;
+    let mut ben = signed_in(&team, 2).await;
+    let form = with(ben.open(2).await.form("/decide"), &APPROVE);
+    let mut changed = marked();
+    changed.plan.entries.remove(0);
+    changed.plan_digest = changed.plan.digest().unwrap();
+    team.assess(&changed).await;
+    assert_eq!(ben.post(2, "/decide", &form).await.status, StatusCode::CONFLICT);
+    let audit = team.audit().await;
+    let [(Event::Refused, _, why)] = audit.as_slice() else { panic!("{audit:?}") };
+    assert!(why.starts_with("what was shown has changed"), "{why}");
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use playbook::{
     assessment::Assessment,
     audit::{Entry, Event},
     brief::sample,
-    decision::{Decision, Link, LinkSecret, Question, Round},
+    decision::{Decision, LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
-    incident::{Incident, Run},
+    incident::{EvidenceRef, Run},
     lookup::{self, Answer as Answered, CallError},
     ports::{
         Clock as _, Destination, DnsAnswer, DnsQuestion, Egress, Evidence, Machines, Mail, Nameserver, Outbox, Secret,
@@ -20,7 +20,6 @@ use playbook::{
 };
 use review::{Caller, Settings, World};
 use scraper::{Html, Selector};
-use serde_json::json;
 
 use crate::oidc::issuer::MockIssuer;
 
@@ -149,42 +148,25 @@ impl Team {
             trouble: Cell::new(Trouble::None),
             issuer: None,
         };
-        let id = &team.assessment.incident_id;
-        let incident: Incident = serde_json::from_value(json!({
-            "schema": "incident/1", "incident_id": id, "tenant": "default", "kind": "mail", "source": "mail",
-            "native_id": "sample", "severity": "low", "evidence": { "key": "mail/1" }, "received_at": now,
-            "config_digest": "", "status": "waiting", "run": 1, "started_at": now, "updated_at": now,
-        }))
-        .unwrap();
         let round = sample::round(&team.assessment, question).unwrap();
-        let mut writes =
-            vec![Write::put(Incident::key(id), &incident).unwrap(), Write::put(Round::key(id, 1, 1), &round).unwrap()];
-        for number in 1..=2 {
-            let approver = if number == 1 { sample::APPROVER } else { sample::OTHER_APPROVER };
-            let link = Link {
-                schema: Link::SCHEMA.to_owned(),
-                incident_id: id.clone(),
-                run: 1,
-                round: 1,
-                approver: approver.to_owned(),
-                codes_sent: vec![],
-                revision: 0,
-                ttl: now.plus_hours(800).as_seconds(),
-            };
-            writes.push(Write::put(Link::key(&secret(number).digest()), &link).unwrap());
-        }
+        let document = team.store(&team.assessment).await;
+        let links = [(&secret(1), sample::APPROVER), (&secret(2), sample::OTHER_APPROVER)];
+        let writes = sample::waiting(&round, document, &links, now).unwrap();
         assert_eq!(team.rows.commit(&writes).await, Ok(Commit::Done));
-        team.assess(&team.assessment).await;
         team
     }
 
     /// Makes this the assessment of run 1.
     pub async fn assess(&self, assessment: &Assessment) {
-        let bytes = serde_json::to_vec(assessment).unwrap();
-        let key = format!("incidents/{}", playbook::canonical::sha256_hex(&bytes));
-        let document = self.evidence.store(&key, "application/json", &bytes).await.unwrap();
+        let document = self.store(assessment).await;
         let run = Run { schema: Run::SCHEMA.to_owned(), assessment: Some(document), ..Run::default() };
         self.change(Write::put(Run::key(&assessment.incident_id, 1), &run).unwrap()).await;
+    }
+
+    async fn store(&self, assessment: &Assessment) -> EvidenceRef {
+        let bytes = serde_json::to_vec(assessment).unwrap();
+        let key = format!("incidents/{}", playbook::canonical::sha256_hex(&bytes));
+        self.evidence.store(&key, "application/json", &bytes).await.unwrap()
     }
 
     pub async fn change(&self, write: Write) {
