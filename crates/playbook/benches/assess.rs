@@ -78,6 +78,7 @@ fn outcomes(at: usize) -> Vec<Outcome> {
         manifest_digest: "0".repeat(64),
         cached: false,
         task: None,
+        stale: None,
     };
     (0..OPINIONS).map(outcome).collect()
 }

@@ -20,6 +20,7 @@
 #[cfg(any(test, feature = "fakes"))]
 mod memory;
 mod quota;
+mod warm;
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(any(test, feature = "fakes"))]
 pub use memory::{MemoryQuotas, MemoryVerdicts};
-pub use quota::Quota;
+pub use quota::{Claim, Quota, Share};
+pub use warm::Warm;
 
 use crate::{Fault, Timestamp, manifest::Manifest, outcome::Outcome};
 
@@ -51,6 +53,12 @@ pub trait Verdicts {
     /// than the item returned (`ReturnValuesOnConditionCheckFailure: ALL_OLD`) and writes the rest once more, or nothing.
     /// `ttl` becomes the latest `expires_at` written plus a day.
     async fn save(&self, key: &str, outcomes: &[Outcome]) -> Result<(), Fault>;
+
+    /// What this sandbox itself has seen of a key lately, without asking anybody; it may lack what others have saved since.
+    /// `None` where nothing is remembered.
+    fn remembered(&self, _key: &str) -> Option<Outcomes> {
+        None
+    }
 }
 
 /// The right to ask about an observable: only its holder calls providers, everybody else waits for what it saves.

@@ -234,6 +234,7 @@ pub fn claim(
         manifest_digest: String::new(),
         cached: false,
         task: None,
+        stale: None,
     })
 }
 
@@ -259,6 +260,7 @@ fn unasked(required: &[String], now: Timestamp) -> Vec<Outcome> {
         manifest_digest: String::new(),
         cached: false,
         task: None,
+        stale: None,
     };
     required.iter().map(failed).collect()
 }
@@ -337,7 +339,9 @@ fn said(outcomes: &[Outcome]) -> Vec<Said> {
         .iter()
         .filter(|outcome| !outcome.is_off())
         .map(|outcome| {
-            let opinion = outcome.opinion.as_ref();
+            let stale = outcome.stale.as_deref().filter(|stale| stale.is_bad());
+            let opinion = outcome.opinion.as_ref().or(stale.map(|stale| &stale.opinion));
+            let fetched_at = stale.map_or(outcome.fetched_at, |stale| stale.fetched_at);
             let rank = match outcome.outcome {
                 Status::Found => 0,
                 status if status.is_failed() => 1,
@@ -351,7 +355,7 @@ fn said(outcomes: &[Outcome]) -> Vec<Said> {
                 verdict: opinion.map(|opinion| opinion.verdict.as_str().to_owned()),
                 text: opinion.and_then(|opinion| opinion.evidence.clone()),
                 permalink: opinion.and_then(|opinion| opinion.permalink.clone()),
-                seen: opinion.and_then(|opinion| opinion.last_seen).unwrap_or(outcome.fetched_at),
+                seen: opinion.and_then(|opinion| opinion.last_seen).unwrap_or(fetched_at),
             };
             (rank, line)
         })

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, IncidentId, Timestamp,
+    effort::Efforts,
     manifest::Tlp,
     rows::{Change, Condition, Key, Row, Rows, Write},
     severity::Severity,
@@ -147,6 +148,9 @@ pub struct Incident {
     /// How often evidence that came late has opened it again.
     #[serde(default)]
     pub reopened: u32,
+    /// The run that a person has asked for: in it the sources are asked anew, whatever the cache knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_again: Option<u32>,
     /// `incident-open` while it is worked on: `sweep` looks whether somebody really does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_kind: Option<String>,
@@ -281,6 +285,12 @@ impl Run {
         Key::new(format!("incident#{id}"), format!("enrichment#{run}#{offset:06}"))
     }
 
+    /// Where it is noted what the lookups of that chunk take: an [`Effort`](crate::effort::Effort), before the first call.
+    #[must_use]
+    pub fn effort_key(id: &IncidentId, run: u32, offset: usize) -> Key {
+        Key::new(format!("incident#{id}"), format!("effort#{run}#{offset:06}"))
+    }
+
     /// Reads a run; a run that has produced nothing is empty.
     pub async fn load(rows: &impl Rows, id: &IncidentId, run: u32) -> Result<Self, Fault> {
         rows.get(&Self::key(id, run)).await?.as_ref().map_or_else(|| Ok(Self::default()), Row::read)
@@ -375,6 +385,9 @@ pub struct Enrichment {
     pub schema: String,
     /// One per observable of the chunk.
     pub observables: Vec<Enriched>,
+    /// What the lookups cost; absent in those of earlier releases.
+    #[serde(default)]
+    pub efforts: Efforts,
 }
 
 impl Enrichment {

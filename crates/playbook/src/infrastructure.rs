@@ -208,6 +208,7 @@ mod tests {
             manifest_digest: String::new(),
             cached: false,
             task: None,
+            stale: None,
         };
         Facts { outcomes: vec![outcome], ..Facts::bare(Observable::parse_any(value).unwrap()) }
     }

@@ -12,6 +12,7 @@ pub mod campaign;
 pub mod canonical;
 pub mod case;
 pub mod decision;
+pub mod effort;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
 pub mod fault;

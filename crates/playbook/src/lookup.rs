@@ -7,7 +7,7 @@ mod request;
 
 use std::fmt;
 
-pub use interpret::{FirstStep, failed, first_step, interpret, pending, retry_after_seconds, skipped};
+pub use interpret::{FirstStep, failed, first_step, interpret, pending, retry_after_seconds, skipped, used_up_seconds};
 pub use question::{Question, dns_answer, is_name, questions, reversed};
 pub use request::{Refusal, prepare, prepare_at, prepare_poll};
 

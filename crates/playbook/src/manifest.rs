@@ -178,6 +178,30 @@ pub struct Limit {
     pub scope: LimitScope,
 }
 
+/// The headers in which a provider says what is left of its limits: at 0 nobody calls it until its count starts anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LimitHeaders {
+    /// The header that says how many calls are left.
+    pub remaining: String,
+    /// The header that says when the count starts anew.
+    pub reset: String,
+    /// What that is.
+    pub reset_is: ResetIs,
+}
+
+/// What a provider means by a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ResetIs {
+    /// Seconds from now.
+    Seconds,
+    /// Seconds since 1970.
+    EpochSeconds,
+}
+
 /// How long an outcome is used again, in minutes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -360,6 +384,9 @@ pub struct Manifest {
     /// Its limits; all hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
+    /// Where it says itself what is left of them. Only for http.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_headers: Option<LimitHeaders>,
     /// How long outcomes are used again.
     pub lifetimes_minutes: Lifetimes,
     /// How long one call may take.
@@ -448,6 +475,24 @@ impl Manifest {
     pub fn takes(&self, observable: &Observable) -> bool {
         let is_taken = self.kind == ProviderKind::List || self.request_for(observable).is_some();
         self.types.contains(&observable.kind()) && is_taken
+    }
+
+    /// How many calls one lookup of this observable is at most, all told at once: steps, or questions to a name server.
+    #[must_use]
+    pub fn calls_for(&self, observable: &Observable) -> u64 {
+        let Some((request, _)) = self.request_for(observable) else { return 0 };
+        match self.kind {
+            ProviderKind::List => 0,
+            ProviderKind::Dns => request.questions.iter().map(|question| question.records.len() as u64).sum(),
+            ProviderKind::Http => 1 + u64::from(request.poll.as_ref().is_some_and(|poll| poll.every_seconds == 0)),
+        }
+    }
+
+    /// Whether its calls are few or cost money: whoever can decide without it need not ask it.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        let is_slow = |limit: &Limit| u64::from(limit.limit) < limit.window_seconds;
+        self.price_microdollars.is_some_and(|price| price > 0) || self.limits.iter().any(is_slow)
     }
 
     /// How the result of a task about this observable is fetched, where it takes a second step.

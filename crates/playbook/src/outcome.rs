@@ -152,6 +152,15 @@ pub struct Opinion {
     pub last_seen: Option<Timestamp>,
 }
 
+/// What a provider has said before, of a lookup that has brought no answer now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    /// What it said then.
+    pub opinion: Opinion,
+    /// When the answer was fetched.
+    pub fetched_at: Timestamp,
+}
+
 /// What became of one lookup of one observable at one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -182,6 +191,18 @@ pub struct Outcome {
     /// Of a submitted one that is pending: what the provider calls the work. Whoever asks next asks for its result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+    /// Of one that has failed: what the provider said the last time, not long after that answer's lifetime. It may raise a
+    /// verdict, never lower one, and the lookup stays failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Box<Stale>>,
+}
+
+impl Stale {
+    /// Whether it speaks against the observable: only then it counts.
+    #[must_use]
+    pub const fn is_bad(&self) -> bool {
+        matches!(self.opinion.verdict, Judgement::Malicious | Judgement::Suspicious)
+    }
 }
 
 /// Reasons of a source that is off for everybody, whatever is asked. `pap` is one of them: every incident has the same mark.

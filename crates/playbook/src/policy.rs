@@ -220,6 +220,44 @@ pub struct Enrich {
     pub calls: usize,
     /// Calls at once at one provider.
     pub calls_per_provider: usize,
+    /// Who may use how much of what providers count by the hour, day or month.
+    #[serde(default, skip_serializing_if = "Budget::is_usual")]
+    pub budget: Budget,
+    /// Whether scarce sources are not asked about what no answer of theirs could change: it costs a second round of calls.
+    #[serde(default, skip_serializing_if = "crate::canonical::is_false")]
+    pub early_stop: bool,
+}
+
+impl Default for Enrich {
+    fn default() -> Self {
+        Self { deadline_ms: 10_000, calls: 128, calls_per_provider: 8, budget: Budget::default(), early_stop: false }
+    }
+}
+
+/// Who may use how much of what a provider counts by the hour, day or month, in percent. Limits of shorter windows refill, and
+/// are shared by nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Kept for incidents that their source calls critical, and for what a person asks to be looked at again; 0–90.
+    pub reserve_percent: u32,
+    /// The most that all other incidents of one source may use of a window; 1–100.
+    pub source_percent: u32,
+    /// The most that one of them may use of a window; 1–100. At least one lookup.
+    pub incident_percent: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { reserve_percent: 20, source_percent: 60, incident_percent: 10 }
+    }
+}
+
+impl Budget {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Never-block rules beyond the fixed ones.
@@ -373,6 +411,17 @@ impl Policy {
         if self.enrich.calls == 0 || self.enrich.calls_per_provider == 0 {
             faults.push("enrich.calls and enrich.calls_per_provider: at least 1".to_owned());
         }
+        let Budget { reserve_percent, source_percent, incident_percent } = self.enrich.budget;
+        for (name, percent, range) in [
+            ("reserve_percent", reserve_percent, 0..=90),
+            ("source_percent", source_percent, 1..=100),
+            ("incident_percent", incident_percent, 1..=100),
+        ] {
+            if !range.contains(&percent) {
+                let (min, max) = (range.start(), range.end());
+                faults.push(format!("enrich.budget.{name}: {percent} is not within {min} and {max}"));
+            }
+        }
         if self.egress.stand_in_dns.is_some_and(|server| !server.ip().is_loopback()) {
             faults.push("egress.stand_in_dns: only 127.0.0.1:<port>".to_owned());
         }
@@ -496,6 +545,8 @@ mod tests {
         check("  url: [threatfox, urlhaus]\n", "", "required.url: missing");
         check("networks: []", "networks: [0.0.0.0/0]", "would withhold too much");
         check("critical: 15", "critical: 10080", "review.deadline_minutes.critical");
+        check("reserve_percent: 20", "reserve_percent: 95", "enrich.budget.reserve_percent: 95 is not within 0 and 90");
+        check("source_percent: 60", "source_percent: 0", "enrich.budget.source_percent: 0 is not within 1 and 100");
         check("[analyst@corp.example]", "[]", "nobody is named");
         check("[analyst@corp.example]", "[everybody]", "not one person's address");
         check("domains: [corp.example]", "domains: [\"not a name\"]", "own.domains");

@@ -132,6 +132,15 @@ impl Write {
         self
     }
 
+    /// Also sets an attribute. Not for `delete`.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: Value) -> Self {
+        if let Change::Put(set) | Change::Set { set, .. } = &mut self.change {
+            set.insert(name.to_owned(), value);
+        }
+        self
+    }
+
     /// Only if this holds.
     #[must_use]
     pub fn only_if(mut self, condition: Condition) -> Self {

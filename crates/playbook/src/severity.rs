@@ -186,6 +186,7 @@ mod tests {
             weight_hundredths,
             counts: true,
             dated: true,
+            stale: false,
         };
         Verdict {
             verdict,

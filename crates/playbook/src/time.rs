@@ -59,6 +59,14 @@ impl Timestamp {
         self.plus_ms(hours.saturating_mul(3_600_000))
     }
 
+    /// When its month began, in UTC.
+    #[must_use]
+    pub fn month_start(self) -> Self {
+        let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let first = moment.to_zoned(jiff::tz::TimeZone::UTC).first_of_month().and_then(|day| day.start_of_day());
+        first.map_or(self, |first| Self::from_millis(first.timestamp().as_millisecond()))
+    }
+
     /// Milliseconds from `earlier` to this moment; negative when `earlier` is later.
     #[must_use]
     pub const fn ms_since(self, earlier: Self) -> i64 {

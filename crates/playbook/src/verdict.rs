@@ -245,6 +245,9 @@ pub struct Weighed {
     /// source that only goes on listing it has seen nothing new.
     #[serde(default, skip_serializing_if = "crate::canonical::is_false")]
     pub dated: bool,
+    /// Whether the source said it before and has not answered now.
+    #[serde(default, skip_serializing_if = "crate::canonical::is_false")]
+    pub stale: bool,
 }
 
 /// The sums behind a verdict, in hundredths.
@@ -303,10 +306,22 @@ impl Verdict {
         if facts.withheld.is_some() && facts.outcomes.is_empty() {
             return Self::silent(Reason::NoOpinion);
         }
-        let opinions = weighing::weigh(facts, edition, now);
-        let sums = weighing::sum(&opinions, edition);
         let answers = rules::Answers::of(facts, edition);
-        let (rule, verdict, confidence) = rules::decide(facts, &opinions, sums, answers, now);
+        let by = |opinions: Vec<Weighed>| {
+            let sums = weighing::sum(&opinions, edition);
+            let decided = rules::decide(facts, &opinions, sums, answers, now);
+            (decided, sums, opinions)
+        };
+        let opinions = weighing::weigh(facts, edition, now);
+        let decided = if opinions.iter().any(|opinion| opinion.stale) {
+            // What is stale may raise the verdict, never lower it, whichever rule would let it.
+            let fresh = by(weighing::weigh_fresh(facts, edition, now));
+            let all = by(opinions);
+            if fresh.0.1 > all.0.1 { fresh } else { all }
+        } else {
+            by(opinions)
+        };
+        let ((rule, verdict, confidence), sums, opinions) = decided;
         let reason = match (rule, verdict) {
             (2, _) => Some(Reason::Contradiction),
             (_, Judgement::Unknown) => Some(answers.reason(facts, &opinions)),

@@ -99,6 +99,16 @@ pub async fn raise_run(rows: &impl Rows, incident: &Incident, now: Timestamp) ->
     })
 }
 
+/// The same where a person has asked to look again: the next run asks the sources anew.
+pub async fn raise_run_anew(rows: &impl Rows, incident: &Incident, now: Timestamp) -> Result<Option<u32>, Fault> {
+    let run = incident.run.saturating_add(1);
+    let write = raising(incident, now)?.setting("asked_again", run.into());
+    Ok(match rows.commit(&[write]).await? {
+        Commit::Done => Some(run),
+        Commit::Conflict => None,
+    })
+}
+
 /// The write of [`raise_run`], for a commit that has conditions or writes of its own.
 pub fn raising(incident: &Incident, now: Timestamp) -> Result<Write, Fault> {
     let run = incident.run.saturating_add(1);

@@ -8,7 +8,7 @@ use ioc::Observable;
 use playbook::{
     lookup::{
         Answer, CallError, FirstStep, Refusal, Request, dns_answer, failed, first_step, interpret, pending, prepare,
-        prepare_at, prepare_poll, questions, retry_after_seconds, skipped,
+        prepare_at, prepare_poll, questions, retry_after_seconds, skipped, used_up_seconds,
     },
     manifest::{HostsFrom, ProviderKind, SYSTEM_RESOLVER},
     outcome::{Outcome, PENDING_SUBMITTED, Status},
@@ -49,6 +49,8 @@ pub(crate) struct Called {
     pub task: Option<String>,
     /// How long the provider asks us to wait, where it limited us.
     pub retry_after_seconds: Option<u64>,
+    /// How long until the provider's own count starts anew, where it says that nothing is left.
+    pub used_up_seconds: Option<u64>,
     /// Whether nothing came, but within less time than the manifest gives: it says nothing about the provider.
     pub is_cut_short: bool,
     /// How many requests and questions left. With none, the outcome says nothing about the provider and costs nothing to learn
@@ -107,6 +109,7 @@ struct Call<'a, C, G, L> {
     until: Instant,
     is_short: bool,
     retry_after_seconds: Option<u64>,
+    used_up_seconds: Option<u64>,
     calls: usize,
 }
 
@@ -119,6 +122,7 @@ impl<'a, C: Clock, G: Egress, L: Lists> Call<'a, C, G, L> {
             until: Instant::now() + timeout,
             is_short: timeout < Duration::from_millis(u64::from(line.manifest.timeout_ms)),
             retry_after_seconds: None,
+            used_up_seconds: None,
             calls: 0,
         }
     }
@@ -144,6 +148,7 @@ impl<'a, C: Clock, G: Egress, L: Lists> Call<'a, C, G, L> {
         Called {
             is_cut_short: self.is_short && is_silence && outcome.outcome == Status::Error,
             retry_after_seconds: self.retry_after_seconds.filter(|_| outcome.outcome == Status::RateLimited),
+            used_up_seconds: self.used_up_seconds,
             calls: self.calls,
             task,
             outcome,
@@ -225,6 +230,8 @@ impl<'a, C: Clock, G: Egress, L: Lists> Call<'a, C, G, L> {
         let to = Destination { host, stand_in: self.ways.stand_in, redirects: manifest.redirects };
         let answer = self.ways.egress.call(&to, request, left).await;
         self.retry_after_seconds = answer.as_ref().ok().and_then(retry_after_seconds);
+        let now = self.ways.clock.now();
+        self.used_up_seconds = answer.as_ref().ok().and_then(|answer| used_up_seconds(manifest, answer, now));
         answer
     }
 

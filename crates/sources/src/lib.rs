@@ -3,24 +3,30 @@
 
 mod asking;
 mod call;
+mod early;
 pub mod gate;
 pub mod lines;
 pub mod list;
+mod payer;
 mod plan;
 mod postponed;
 pub mod rdap;
+mod recall;
 mod slots;
 mod waiting;
+
+use std::collections::BTreeMap;
 
 use ioc::Observable;
 use playbook::{
     Fault, Timestamp,
     bundle::Bundle,
-    cache::{Leases, Quotas, Verdicts},
+    cache::{Leases, Outcomes, Quotas, Verdicts},
+    effort::{Effort, Efforts},
     incident::{Enriched, Sighted},
     lookup::failed,
     manifest::Tlp,
-    outcome::Outcome,
+    outcome::{Outcome, Status},
     ports::{Clock, Egress, Secrets},
 };
 use tokio::time::Instant;
@@ -29,6 +35,7 @@ pub use asking::may_pass;
 use asking::{Asking, Terms};
 use lines::Lines;
 use list::Lists;
+pub use payer::Payer;
 use plan::Plan;
 pub use postponed::Postponed;
 use rdap::Registries;
@@ -69,6 +76,10 @@ pub struct Ask<'a> {
     pub deadline: Instant,
     /// Failures that are kept from before this moment are asked again.
     pub failures_since: Option<Timestamp>,
+    /// Everything from before this moment is asked again, whatever is kept: a person wants to know it anew.
+    pub answers_since: Option<Timestamp>,
+    /// For whom: how much of the providers' quotas may be used.
+    pub payer: Payer<'a>,
 }
 
 /// What was learned.
@@ -78,8 +89,8 @@ pub struct Asked {
     pub observables: Vec<Enriched>,
     /// What is still to come, and when to ask for it.
     pub postponed: Vec<Postponed>,
-    /// How many calls were made.
-    pub calls: usize,
+    /// What was planned, and what came of it.
+    pub efforts: Efforts,
 }
 
 /// One lookup that was put off and is tried again.
@@ -97,6 +108,8 @@ pub struct AskOne<'a> {
     pub owner: String,
     /// Nothing is asked after it.
     pub deadline: Instant,
+    /// For whom: how much of the provider's quota may be used.
+    pub payer: Payer<'a>,
     /// Whether nobody waits any longer: what is not answered now is an error, `no_result` of a submitted one, else `gave_up`.
     pub is_last: bool,
 }
@@ -111,24 +124,48 @@ pub struct AskedOne {
 }
 
 /// Asks every provider about every observable. Provider failures are outcomes, never faults; a fault only before anything
-/// was asked.
+/// was asked. `plan` hears what is planned before the first call goes out.
 pub async fn ask(
     world: &World<'_, impl Verdicts + Leases, impl Quotas, impl Secrets, impl Clock, impl Egress, impl Lists>,
     ask: Ask<'_>,
+    plan: impl AsyncFnOnce(Effort),
 ) -> Result<Asked, Fault> {
     let lines = Lines::open(ask.bundle, world.secrets).await;
-    let plan = Plan::of((ask.observables, ask.tlp), &lines, ask.postponed, world.clock.now());
+    let who = Plan::of((ask.observables, ask.tlp), &lines, ask.postponed, world.clock.now());
     let terms = Terms {
         owner: ask.owner,
         deadline: ask.deadline,
         failures_since: ask.failures_since,
+        answers_since: ask.answers_since,
+        payer: ask.payer,
         // A repetition asks for a part only: the others need not wait until its time is over.
         ends_leases: !ask.postponed.is_empty(),
     };
-    let asking = Asking::new(world, &lines, &ask.bundle.policy, terms);
-    let answers = asking.settle(plan.works()).await?;
-    let (observables, postponed) = plan.collect(&answers);
-    Ok(Asked { observables, postponed, calls: asking.calls() })
+    let started = Instant::now();
+    let asking = Asking::new(world, &lines, ask.bundle, terms);
+    let mut planned = Effort::default();
+    let answers = asking
+        .settle(who.works(), async |effort| {
+            planned = effort;
+            plan(effort).await;
+        })
+        .await?;
+    let (observables, postponed) = who.collect(&answers);
+    let (calls, microdollars) = asking.spent();
+    let wait_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let made = Effort { calls, microdollars, wait_ms, lookups: planned.lookups, ..made(&answers) };
+    Ok(Asked { observables, postponed, efforts: Efforts { planned, made } })
+}
+
+/// What became of the lookups.
+fn made(answers: &BTreeMap<String, Outcomes>) -> Effort {
+    let mut made = Effort::default();
+    for outcome in answers.values().flat_map(BTreeMap::values) {
+        made.cached += u64::from(outcome.cached);
+        made.put_off += u64::from(outcome.outcome == Status::Pending);
+        made.left_out += u64::from(matches!(outcome.outcome, Status::Skipped | Status::RateLimited));
+    }
+    made
 }
 
 /// Asks one provider about one observable, under the same cache, lease and limits. `None` where the provider is not one of
@@ -151,11 +188,18 @@ pub async fn ask_one(
     });
     // Its marks were looked at when it was put off.
     let plan = Plan::of((&sighted, Tlp::Clear), &lines, task.as_slice(), now);
-    let terms = Terms { owner: ask.owner, deadline: ask.deadline, failures_since: None, ends_leases: true };
-    let asking = Asking::new(world, &lines, &bundle.policy, terms);
+    let terms = Terms {
+        owner: ask.owner,
+        deadline: ask.deadline,
+        failures_since: None,
+        answers_since: None,
+        payer: ask.payer,
+        ends_leases: true,
+    };
+    let asking = Asking::new(world, &lines, &bundle, terms);
     let works = plan.works();
     let key = works.keys().next().cloned();
-    let answers = asking.settle(works).await?;
+    let answers = asking.settle(works, async |_| {}).await?;
     let (observables, mut postponed) = plan.collect(&answers);
     let Some(outcome) = observables.into_iter().flat_map(|enriched| enriched.outcomes).next() else { return Ok(None) };
     if ask.is_last && may_pass(&outcome) {

@@ -17,11 +17,46 @@ use playbook::{
     ports::{Secret, Secrets},
 };
 use tokio::sync::Semaphore;
-use tracing::debug;
+use tracing::{debug, error};
 
-/// So many calls without an answer one after the other, and the provider is not called again in this invocation.
-/// Errors that come as answers cost no time, and the next observable may fare better.
+/// So many calls without an answer, or with a server's error, one after the other, and the provider is not called again in
+/// this invocation; the others are told.
 pub const BREAKER_FAILURES: u32 = 5;
+
+/// So many refusals of the key one after the other, and nobody knocks again in this invocation: it may lock the key.
+pub const KEY_FAILURES: u32 = 2;
+
+/// What a call has changed for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The provider is out of order.
+    Broken,
+    /// It was, and is back.
+    Mended,
+}
+
+/// What an outcome says of the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// It works: it has answered, limited us, or called the question bad.
+    Well,
+    /// It does not answer, or not well.
+    Ill,
+    /// It does not take our key.
+    BadKey,
+}
+
+impl Sign {
+    fn of(outcome: &Outcome) -> Self {
+        let reason = outcome.reason.as_deref().unwrap_or_default();
+        match (outcome.outcome, reason) {
+            (Status::Error, "timeout" | "unreachable" | "dns" | "tls") => Self::Ill,
+            (Status::Error, reason) if reason.starts_with("http_5") => Self::Ill,
+            (Status::Error, "auth") => Self::BadKey,
+            _ => Self::Well,
+        }
+    }
+}
 
 /// A provider's key.
 #[derive(Clone, Debug)]
@@ -48,6 +83,9 @@ pub struct Line<'a> {
     /// Calls at once.
     pub places: Semaphore,
     failures: AtomicU32,
+    key_failures: AtomicU32,
+    /// Places that are held back while one call tries whether the provider is back.
+    held_back: Mutex<Option<usize>>,
     paused_until: Mutex<Option<Timestamp>>,
 }
 
@@ -60,6 +98,8 @@ impl<'a> Line<'a> {
             key,
             places: Semaphore::new(places.min(Semaphore::MAX_PERMITS)),
             failures: AtomicU32::new(0),
+            key_failures: AtomicU32::new(0),
+            held_back: Mutex::new(None),
             paused_until: Mutex::new(None),
         }
     }
@@ -72,18 +112,54 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Whether it has failed too often in a row.
-    pub fn is_broken(&self) -> bool {
-        self.failures.load(Ordering::Relaxed) >= BREAKER_FAILURES
+    /// Why the provider is not called any more in this invocation, if it is not: `breaker_open` or `auth`.
+    pub fn closed(&self) -> Option<&'static str> {
+        if self.failures.load(Ordering::Relaxed) >= BREAKER_FAILURES {
+            Some("breaker_open")
+        } else if self.key_failures.load(Ordering::Relaxed) >= KEY_FAILURES {
+            Some("auth")
+        } else {
+            None
+        }
     }
 
-    /// Counts an outcome of a call: silence in a row breaks the line, a word from the provider mends it.
-    pub fn count(&self, outcome: &Outcome) {
-        let is_silence = matches!(outcome.reason.as_deref(), Some("timeout" | "unreachable"));
-        if outcome.outcome == Status::Error && is_silence {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        } else if !self.is_broken() {
-            self.failures.store(0, Ordering::Relaxed);
+    /// Others have found it out of order: it is not called.
+    pub fn open_breaker(&self) {
+        self.failures.store(BREAKER_FAILURES, Ordering::Relaxed);
+    }
+
+    /// It was out of order: one call goes out and tries, the others wait for what becomes of it.
+    pub fn try_one(&self) {
+        let held = self.places.available_permits().saturating_sub(1);
+        if let Ok(places) = self.places.try_acquire_many(u32::try_from(held).unwrap_or(u32::MAX)) {
+            places.forget();
+            *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+            // The first failure is the last.
+            self.failures.store(BREAKER_FAILURES - 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an outcome of a call; says when it has changed what others should know. What is closed stays closed.
+    pub fn count(&self, outcome: &Outcome) -> Option<Health> {
+        match Sign::of(outcome) {
+            Sign::Ill => {
+                let before = self.failures.fetch_add(1, Ordering::Relaxed);
+                (before.saturating_add(1) == BREAKER_FAILURES).then_some(Health::Broken)
+            }
+            Sign::BadKey => {
+                if self.key_failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                    error!(provider.id = %self.manifest.id, "the provider refuses our key");
+                }
+                None
+            }
+            Sign::Well if self.closed().is_some() => None,
+            Sign::Well => {
+                self.failures.store(0, Ordering::Relaxed);
+                self.key_failures.store(0, Ordering::Relaxed);
+                let held = self.held_back.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                self.places.add_permits(held);
+                Some(Health::Mended)
+            }
         }
     }
 
@@ -127,9 +203,11 @@ impl<'a> Lines<'a> {
         Self(join_all(open).await.into_iter().collect())
     }
 
-    /// Every line, by provider id.
-    pub fn all(&self) -> impl Iterator<Item = &Line<'a>> {
-        self.0.values()
+    /// Every line: first those that have plenty, then the scarce, then those that cost money; of equal ones by provider id.
+    pub fn cheap_first(&self) -> impl Iterator<Item = &Line<'a>> {
+        let mut lines: Vec<&Line<'a>> = self.0.values().collect();
+        lines.sort_by_key(|line| (line.manifest.price_microdollars.unwrap_or(0), line.manifest.is_scarce()));
+        lines.into_iter()
     }
 
     /// The line to one provider.

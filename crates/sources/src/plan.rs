@@ -119,7 +119,7 @@ fn place<'a>(
     };
     placed.is_reduced = sent != &sighted.observable;
     placed.key = sent.key();
-    for line in lines.all().filter(|line| line.manifest.takes(&sighted.observable)) {
+    for line in lines.cheap_first().filter(|line| line.manifest.takes(&sighted.observable)) {
         let manifest = line.manifest;
         let skip = |reason| skipped(manifest, reason, now);
         let settled = if let Some(reason) = manifest.off_reason() {

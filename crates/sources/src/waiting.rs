@@ -33,7 +33,10 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
             sleep(jitter(&self.owner, attempt, pause).min(self.time_left())).await;
             attempt += 1;
             match self.look(&mut works, &mut answers).await {
-                Ok(dropped) => merge(&mut answers, self.ask(dropped).await),
+                Ok(dropped) => {
+                    let asked = self.ask(dropped, &answers).await;
+                    merge(&mut answers, asked);
+                }
                 Err(fault) => debug!(fault = fault.name(), "the cache could not be read again"),
             }
         }

@@ -247,6 +247,7 @@ mod tests {
             manifest_digest: "d".to_owned(),
             cached: false,
             task: None,
+            stale: None,
         }
     }
 

@@ -216,6 +216,7 @@ fn said(line: &str, now: Timestamp) -> Result<Outcome> {
         manifest_digest: String::new(),
         cached: false,
         task: None,
+        stale: None,
     };
     for word in words {
         match (word.split_once('='), &mut said.opinion) {

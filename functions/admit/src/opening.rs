@@ -83,6 +83,7 @@ pub async fn open(
         parent: None,
         attached: None,
         reopened: 0,
+        asked_again: None,
         due_kind: Some(DUE_OPEN.to_owned()),
         due_at: Some(now.plus_minutes(LOOK_AFTER_MINUTES)),
         updated_at: now,

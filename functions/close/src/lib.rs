@@ -262,7 +262,7 @@ async fn look_again(
     now: Timestamp,
 ) -> Result<(), Fault> {
     if incident.run == run {
-        let _: Option<u32> = waking::raise_run(rows, incident, now).await?;
+        let _: Option<u32> = waking::raise_run_anew(rows, incident, now).await?;
     }
     let incident = Incident::load(rows, &incident.incident_id).await?;
     if incident.started_at.is_none() {

@@ -10,6 +10,7 @@ use playbook::{
     bundle::Bundle,
     cache::{Leases, Quotas, Verdicts},
     canonical,
+    effort::Effort,
     incident::{Enriched, Enrichment, Extraction, Incident, Pointer, Run},
     outcome::Status,
     pending::PendingLookup,
@@ -17,9 +18,9 @@ use playbook::{
     rows::{Rows, Write},
 };
 use serde::{Deserialize, Serialize};
-use sources::{Asked, Postponed, list::Lists, rdap::Registries};
+use sources::{Asked, Payer, Postponed, list::Lists, rdap::Registries};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 /// What is kept back of the invocation's time, to save and store what is known.
 pub const RESERVE: Duration = Duration::from_millis(1_500);
@@ -135,6 +136,7 @@ pub async fn run(
         lists: world.lists,
         registries: world.registries,
     };
+    let since = incident.started_at.unwrap_or_else(|| world.clock.now());
     let before = postpone::load(world.rows, &incident_id, run, chunk).await?;
     let ask = sources::Ask {
         bundle: &bundle,
@@ -143,13 +145,16 @@ pub async fn run(
         postponed: &postpone::before(&before),
         owner: format!("{}-{offset}", incident_id.execution_name(run)),
         deadline: started + budget,
-        failures_since: (run > 1).then(|| incident.started_at.unwrap_or_else(|| world.clock.now())),
+        failures_since: (run > 1).then_some(since),
+        answers_since: (incident.asked_again == Some(run)).then_some(since),
+        payer: Payer::of(&incident, run, &bundle.policy.enrich.budget, (chunk.len(), extraction.observables.len())),
     };
-    let Asked { observables, postponed, calls } = sources::ask(&sources, ask).await?;
+    let note = async |plan: Effort| note_plan(world.rows, (&incident_id, run, offset), plan).await;
+    let Asked { observables, postponed, efforts } = sources::ask(&sources, ask, note).await?;
 
     let now = world.clock.now();
     let pending = postpone::keep(world.rows, (&incident, run, &bundle), &before, &postponed, now).await?;
-    let document = Enrichment { schema: Enrichment::SCHEMA.to_owned(), observables };
+    let document = Enrichment { schema: Enrichment::SCHEMA.to_owned(), observables, efforts };
     store(world.rows, world.evidence, (&incident_id, run, offset), &document).await?;
     wait_for(&postponed, waits_until(&incident, &bundle, &pending), now)?;
     postpone::announce(world.queue, &pending, now).await;
@@ -159,8 +164,10 @@ pub async fn run(
         incident.id = %incident_id,
         count = document.observables.len(),
         outcomes = document.observables.iter().map(|enriched| enriched.outcomes.len()).sum::<usize>(),
-        calls,
-        cached = document.observables.iter().flat_map(|enriched| &enriched.outcomes).filter(|o| o.cached).count(),
+        calls = efforts.made.calls,
+        calls_planned = efforts.planned.calls,
+        cached = efforts.made.cached,
+        microdollars = efforts.made.microdollars,
         failed = document.observables.iter().flat_map(|enriched| &enriched.outcomes).filter(|o| o.outcome.is_failed()).count(),
         degraded = output.degraded,
         pending = pending.len(),
@@ -168,6 +175,18 @@ pub async fn run(
         "enriched observables"
     );
     Ok(output)
+}
+
+/// Keeps what asking will take before the first call goes out, so that people see it while it runs, and where it dies.
+async fn note_plan(rows: &impl Rows, (id, run, offset): (&IncidentId, u32, usize), plan: Effort) {
+    let noted = match Write::put(Run::effort_key(id, run, offset), &plan) {
+        Ok(write) => rows.commit(&[write]).await.map(|_| ()),
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = noted {
+        // It is told again at the end; nobody goes without answers for it.
+        warn!(incident.id = %id, fault = fault.name(), "the plan of the lookups was not kept: {fault}");
+    }
 }
 
 /// Until when the run waits for answers: counted from its start, or from the first answer that it lacked.

@@ -7,6 +7,7 @@
 use aws::{Error, Invocation, Platform};
 use egress::Https;
 use enrich::World;
+use playbook::cache::Warm;
 use sources::{list::StoredLists, rdap::Registries};
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,7 +15,8 @@ async fn main() -> Result<(), Error> {
     // Made once per sandbox, reused by every invocation.
     let platform = Platform::start(env!("CARGO_PKG_NAME")).await?;
     let (evidence, rows, clock) = (&platform.evidence()?, &platform.rows()?, &platform.clock());
-    let (verdicts, quotas, queue) = (&platform.verdicts()?, &platform.quotas()?, &platform.follow_up_queue()?);
+    let (verdicts, quotas, queue) =
+        (&Warm::new(platform.verdicts()?), &platform.quotas()?, &platform.follow_up_queue()?);
     let (secrets, egress) = (&platform.secrets()?, &Https::new()?);
     let (lists, registries) = (&StoredLists::new(rows, evidence), &Registries::default());
     let world = World { rows, evidence, verdicts, quotas, secrets, clock, egress, lists, registries, queue };

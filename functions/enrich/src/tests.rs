@@ -1,6 +1,7 @@
 //! The stage in memory, on a clock that only moves while everybody waits.
 
 mod chaos;
+mod engine;
 mod outcomes;
 mod pending;
 mod sharing;
@@ -22,7 +23,7 @@ use playbook::{
     policy::{self, Policy},
     severity::Severity,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use sources::list::StoredLists;
 use tokio::time::sleep;
 
@@ -101,6 +102,11 @@ impl Quotas for Distant<MemoryQuotas> {
     }
 }
 
+/// One call at a time at each provider.
+fn one_place() -> policy::Enrich {
+    policy::Enrich { calls_per_provider: 1, ..policy::Enrich::default() }
+}
+
 /// What a provider does when it is called.
 #[derive(Clone, Debug)]
 enum Does {
@@ -108,6 +114,8 @@ enum Does {
     Answer(u64, u16, &'static str),
     /// Answers 429 and asks to wait so many seconds.
     Limit(&'static str),
+    /// Answers `found`, says that no call is left, and in how many seconds it counts anew.
+    UsedUp(&'static str),
     /// Says nothing.
     Hang,
     /// Cannot be reached.
@@ -177,6 +185,10 @@ impl Egress for Script {
                 Does::Limit(seconds) => {
                     sleep(Duration::from_millis(40)).await;
                     Ok(answer(429, &[("retry-after", seconds)], ""))
+                }
+                Does::UsedUp(seconds) => {
+                    let headers = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", seconds)];
+                    Ok(answer(200, &headers, r#"{"found": true}"#))
                 }
                 Does::Hang => std::future::pending().await,
                 Does::Refuse => Err(CallError::Unreachable("no connection".to_owned())),
@@ -291,7 +303,7 @@ struct Desk {
 
 impl Desk {
     async fn new(providers: Vec<Manifest>) -> Self {
-        Self::with(providers, policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 8 }).await
+        Self::with(providers, policy::Enrich::default()).await
     }
 
     async fn with(providers: Vec<Manifest>, enrich: policy::Enrich) -> Self {

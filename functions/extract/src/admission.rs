@@ -102,6 +102,7 @@ async fn incident_of(
         parent: None,
         attached: None,
         reopened: 0,
+        asked_again: None,
         due_kind: None,
         due_at: None,
         updated_at: now,

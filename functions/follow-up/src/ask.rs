@@ -12,7 +12,7 @@ use playbook::{
     ports::{Clock, Egress, Evidence, Machines, Queue, Secrets},
     rows::{Commit, Rows, Write},
 };
-use sources::{AskOne, AskedOne, list::Lists};
+use sources::{AskOne, AskedOne, Payer, list::Lists};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -122,6 +122,7 @@ where
             task: lookup.task.as_deref(),
             owner: format!("{}-{message_id}", call.request_id),
             deadline,
+            payer: Payer::of(&incident, lookup.run, &bundle.policy.enrich.budget, (1, 1)),
             is_last: is_last(lookup, self.sources.clock.now()),
         };
         sources::ask_one(&self.sources, ask).await

@@ -26,6 +26,7 @@ fn outcome(provider: &str, minute: i64) -> Outcome {
         manifest_digest: "d".to_owned(),
         cached: false,
         task: None,
+        stale: None,
     }
 }
 

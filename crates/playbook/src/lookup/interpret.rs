@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Answer, CallError, opinion};
 use crate::{
     Timestamp,
-    manifest::{Manifest, OutcomeRule},
+    manifest::{Manifest, OutcomeRule, ResetIs},
     mapping::{Expression, Input},
     outcome::{Opinion, Outcome, PENDING_SUBMITTED, Status},
 };
@@ -139,6 +139,7 @@ fn blank(manifest: &Manifest, outcome: Status, now: Timestamp) -> Outcome {
         manifest_digest: manifest.digest().unwrap_or_default(),
         cached: false,
         task: None,
+        stale: None,
     }
 }
 
@@ -234,6 +235,23 @@ pub fn retry_after_seconds(answer: &Answer) -> Option<u64> {
         let until = jiff::fmt::rfc2822::parse(asked).ok()?.timestamp().as_second();
         let from = jiff::fmt::rfc2822::parse(answer.header("date")?).ok()?.timestamp().as_second();
         u64::try_from(until.saturating_sub(from)).unwrap_or(0)
+    };
+    Some(seconds.min(RETRY_AFTER_MAX_SECONDS))
+}
+
+/// How long until the provider counts anew, where the headers that the manifest names say that no call is left.
+#[must_use]
+pub fn used_up_seconds(manifest: &Manifest, answer: &Answer, now: Timestamp) -> Option<u64> {
+    let headers = manifest.limit_headers.as_ref()?;
+    let number = |name: &str| answer.header(&name.to_ascii_lowercase())?.trim().parse::<u64>().ok();
+    let left = number(&headers.remaining)?;
+    if left > 0 {
+        return None;
+    }
+    let reset = number(&headers.reset)?;
+    let seconds = match headers.reset_is {
+        ResetIs::Seconds => reset,
+        ResetIs::EpochSeconds => reset.saturating_sub(u64::try_from(now.as_seconds()).unwrap_or(0)),
     };
     Some(seconds.min(RETRY_AFTER_MAX_SECONDS))
 }

@@ -41,6 +41,7 @@ fn outcome(provider: &str, status: Status, says: Option<Judgement>) -> Outcome {
         manifest_digest: "d".to_owned(),
         cached: false,
         task: None,
+        stale: None,
     }
 }
 

@@ -29,6 +29,7 @@ fn incident(assessment: &Assessment) -> Incident {
         parent: None,
         attached: None,
         reopened: 0,
+        asked_again: None,
         due_kind: None,
         due_at: None,
         updated_at: assessment.assessed_at,

@@ -57,6 +57,7 @@ fn answer(provider: &str, family: &str, outcome: Status, opinion: Option<Opinion
         manifest_digest: String::new(),
         cached: false,
         task: None,
+        stale: None,
     }
 }
 

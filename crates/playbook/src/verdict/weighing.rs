@@ -28,11 +28,12 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
     let kind: ObservableType = facts.observable.kind();
     let mut seen_by: Vec<(Weighed, &[String])> = vec![];
     for outcome in &facts.outcomes {
-        let Some(opinion) = &outcome.opinion else { continue };
-        if outcome.context {
-            continue;
-        }
-        let seen = opinion.last_seen.unwrap_or(outcome.fetched_at);
+        // What a source said before counts where it has not answered now, and only against the observable.
+        let before = outcome.stale.as_deref().filter(|stale| outcome.opinion.is_none() && stale.is_bad());
+        let fresh = outcome.opinion.as_ref().map(|opinion| (opinion, outcome.fetched_at));
+        let said = fresh.or_else(|| before.map(|stale| (&stale.opinion, stale.fetched_at)));
+        let Some((opinion, fetched_at)) = said.filter(|_| !outcome.context) else { continue };
+        let seen = opinion.last_seen.unwrap_or(fetched_at);
         let dated = edition > Edition::First && opinion.last_seen.is_some();
         let family = if opinion.own { SELF } else { outcome.family.as_str() };
         let grade = facts.grade(outcome, opinion);
@@ -46,6 +47,7 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
             weight_hundredths,
             counts: false,
             dated,
+            stale: outcome.opinion.is_none(),
         };
         seen_by.push((weighed, &opinion.upstreams));
     }
@@ -68,6 +70,15 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weig
         named.then_with(|| rest(a).cmp(&rest(b)))
     });
     opinions
+}
+
+/// The same without what is stale.
+pub(super) fn weigh_fresh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weighed> {
+    let mut fresh = facts.clone();
+    for outcome in &mut fresh.outcomes {
+        outcome.stale = None;
+    }
+    weigh(&fresh, edition, now)
 }
 
 /// Which of the opinions count, in the order of [`weigh`]: each family once, and an aggregator for what has not counted already.

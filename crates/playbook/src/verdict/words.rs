@@ -56,12 +56,13 @@ pub fn arithmetic(verdict: &Verdict, now: Timestamp) -> Vec<String> {
 
 /// One opinion, such as `urlhaus says malicious: A 100 × 0.99 after 1 hour = 98.59`.
 fn weighed(opinion: &Weighed, now: Timestamp) -> String {
-    let Weighed { provider, family, verdict, grade, seen, weight_hundredths, counts, .. } = opinion;
+    let Weighed { provider, family, verdict, grade, seen, weight_hundredths, counts, stale, .. } = opinion;
     let whole = grade.weight() * 100;
     // In thousandths, because a weight of 99.96 is not a freshness of 1.
     let fresh = if family == SELF || whole == 0 { 0 } else { weight_hundredths * 1_000 / whole };
     let age = age(now.ms_since(*seen));
-    let said = format!("{provider} says {}", verdict.as_str());
+    let said = if *stale { "has not answered now and said before" } else { "says" };
+    let said = format!("{provider} {said} {}", verdict.as_str());
     let product = format!(
         "{grade:?} {} × {}.{:03} {age} = {}",
         grade.weight(),
@@ -137,6 +138,7 @@ mod tests {
                 weight_hundredths,
                 counts,
                 dated: true,
+                stale: false,
             };
             assert_eq!(weighed(&opinion, now), expected);
         };

@@ -40,8 +40,11 @@ async fn whatever_providers_do_every_lookup_has_one_honest_outcome() {
         let ids: Vec<String> = (0..6).map(|n| format!("p{n}")).collect();
         let providers = ids.iter().map(|id| provider(id, MANIFESTS[dice.roll(MANIFESTS.len())])).collect();
         let places = 1 + dice.roll(8);
-        let desk =
-            Desk::with(providers, policy::Enrich { deadline_ms: 3_000, calls: 16, calls_per_provider: places }).await;
+        let desk = Desk::with(
+            providers,
+            policy::Enrich { deadline_ms: 3_000, calls: 16, calls_per_provider: places, ..policy::Enrich::default() },
+        )
+        .await;
         for incident in 0..4 {
             for id in &ids {
                 desk.egress.set(id, WEATHER[dice.roll(WEATHER.len())].clone());

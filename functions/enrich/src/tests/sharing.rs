@@ -63,6 +63,8 @@ async fn a_delivery_that_comes_again_changes_nothing() {
         assert!(outcome.cached);
         outcome.cached = false;
     }
+    assert_eq!((after.efforts.made.calls, after.efforts.made.cached), (0, 3));
+    after.efforts = before.efforts;
     assert_eq!(before, after);
     let rows = desk.rows.all().into_iter().filter(|row| row.key.sk.starts_with("enrichment#")).count();
     assert_eq!(rows, 1);
@@ -183,7 +185,7 @@ async fn a_slot_within_the_deadline_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_says_429_is_left_alone_for_as_long_as_it_asks() {
     let desk =
-        Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 2 })
+        Desk::with(vec![provider("a", "")], policy::Enrich { calls_per_provider: 2, ..policy::Enrich::default() })
             .await;
     desk.egress.set("a", Does::Limit("60"));
     let told = desk.told("one", &addresses(10)).await;
@@ -218,7 +220,7 @@ async fn a_later_run_asks_again_where_a_source_has_failed() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_that_ends_in_time_is_waited_for() {
     let desk =
-        Desk::with(vec![provider("a", "")], policy::Enrich { deadline_ms: 10_000, calls: 128, calls_per_provider: 2 })
+        Desk::with(vec![provider("a", "")], policy::Enrich { calls_per_provider: 2, ..policy::Enrich::default() })
             .await;
     desk.egress.set("a", Does::Limit("1"));
     let started = Instant::now();
@@ -290,6 +292,7 @@ async fn older_answers_never_replace_newer_ones() {
         manifest_digest: String::new(),
         cached: false,
         task: None,
+        stale: None,
     };
     for minutes in [5, 3, 7, 6] {
         cache.save("k", &[outcome(minutes)]).await.unwrap();

@@ -1,6 +1,6 @@
 //! Lookups are tried again at their time, within the limits, and not for ever.
 
-use playbook::{manifest::Tlp, pending::DUE_PARKED};
+use playbook::{cache::Claim, manifest::Tlp, pending::DUE_PARKED};
 
 use super::*;
 
@@ -71,7 +71,7 @@ async fn without_a_slot_the_lookup_is_promised_the_next_one_and_then_has_it() {
     let desk = Desk::new(limited(), "closed").await;
     let account = "vt#none#all".to_owned();
     let mut quota = playbook::cache::Quota::default();
-    quota.take(&limited().limits, 3, start(), start().plus_minutes(1));
+    quota.take(&Claim::whole(&limited().limits), 3, start(), start().plus_minutes(1));
     quota.version = 1;
     let _swapped = desk.quotas.swap(&account, 0, &quota).await.unwrap();
     let message = desk.postponed("vt", "quota", None, 0).await;
