@@ -1,4 +1,4 @@
-//! What OTX, urlscan.io's search and a registry's RDAP server answer, in their own shapes.
+//! What OTX, urlscan.io's search, Shodan and a registry's RDAP server answer, in their own shapes.
 
 use ioc::{Observable, ObservableType};
 use playbook::{Timestamp, lookup::Answer};
@@ -58,6 +58,27 @@ pub fn urlscan(observable: &Observable, canned: Canned, now: Timestamp) -> Value
             "page": { "domain": observable.value(), "country": "NL", "asn": "AS64500", "server": "nginx", "title": "Track your parcel" },
             "stats": { "requests": 12 },
         }],
+    })
+}
+
+/// A host with two open ports for what it knows.
+pub fn shodan(observable: &Observable, canned: Canned, now: Timestamp) -> Value {
+    if canned != Canned::Benign {
+        return json!({ "error": "No information available for that IP." });
+    }
+    // Its times are in UTC and do not say so.
+    let seen = now.plus_minutes(-10).to_string().trim_end_matches('Z').to_owned();
+    let banner = |port: u16| {
+        json!({
+            "ip_str": observable.value(), "port": port, "transport": "tcp", "timestamp": seen, "asn": "AS64500",
+            "org": "Example Hosting", "isp": "Example Hosting", "hostnames": [], "domains": [], "data": "",
+        })
+    };
+    json!({
+        "ip_str": observable.value(), "ports": [443, 80], "tags": [], "hostnames": [], "domains": [], "os": null,
+        "asn": "AS64500", "org": "Example Hosting", "isp": "Example Hosting",
+        "country_code": "NL", "country_name": "Netherlands", "city": null,
+        "last_update": seen, "data": [banner(80), banner(443)],
     })
 }
 

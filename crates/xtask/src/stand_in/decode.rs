@@ -61,8 +61,26 @@ pub fn observable(provider: Provider, method: &str, path_and_query: &str, body: 
         (Provider::Rdap, "GET", ["ip", address]) => {
             parse(ObservableType::Ipv4Addr, address).or_else(|_| parse(ObservableType::Ipv6Addr, address))
         }
+        (Provider::Shodan, "GET", ["shodan", "host", address]) => parse(ObservableType::Ipv4Addr, address),
+        (Provider::HybridAnalysis, "GET", ["api", "v2", "search", "hash"]) => {
+            parse(ObservableType::File, field(&pairs(query), "hash"))
+        }
+        (Provider::Triage, "GET", ["api", "v0", "search"]) => triage(field(&pairs(query), "query")),
+        // A sample is called by its digest here.
+        (Provider::Triage, "GET", ["api", "v0", "samples", id, "overview.json"]) => parse(ObservableType::File, id),
         _ => Err(Misread::Endpoint),
     }
+}
+
+/// Whether the request is the second step of a lookup.
+pub fn is_second_step(provider: Provider, path_and_query: &str) -> bool {
+    provider == Provider::Triage && path_and_query.starts_with("/api/v0/samples/")
+}
+
+/// Whether a parameter of the query is there and holds something.
+pub fn has_parameter(path_and_query: &str, name: &str) -> bool {
+    let query = path_and_query.split_once('?').map(|(_, query)| query).unwrap_or_default();
+    !field(&pairs(query), name).trim().is_empty()
 }
 
 fn virustotal(collection: &str, id: &str) -> Result<Observable, Misread> {
@@ -97,6 +115,15 @@ fn urlscan(term: &str) -> Result<Observable, Misread> {
         "page.domain" => parse(ObservableType::DomainName, value),
         "page.ip" => parse(ObservableType::Ipv4Addr, value).or_else(|_| parse(ObservableType::Ipv6Addr, value)),
         "hash" => digest(value, HashAlgorithm::Sha256),
+        _ => Err(Misread::Input),
+    }
+}
+
+/// One term of the search language: `sha256:DIGEST`, `sha1:DIGEST` or `md5:DIGEST`.
+fn triage(term: &str) -> Result<Observable, Misread> {
+    let (algorithm, hex) = term.split_once(':').ok_or(Misread::Input)?;
+    match HashAlgorithm::of_hex(hex) {
+        Some(known) if known.as_str() == algorithm => parse(ObservableType::File, hex),
         _ => Err(Misread::Input),
     }
 }
@@ -156,6 +183,16 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_parameter_is_none() {
+        let check = |path: &str, expected| assert_eq!(has_parameter(path, "key"), expected, "{path}");
+        check("/shodan/host/192.0.2.7?key=k", true);
+        check("/shodan/host/192.0.2.7?minify=true&key=k", true);
+        check("/shodan/host/192.0.2.7?key=", false);
+        check("/shodan/host/192.0.2.7?monkey=k", false);
+        check("/shodan/host/192.0.2.7", false);
+    }
+
+    #[test]
     fn only_the_providers_own_endpoints_are_understood() {
         let check = |provider, method: &str, path: &str, body: &str, expected| {
             assert_eq!(observable(provider, method, path, body.as_bytes()).err(), Some(expected), "{method} {path}");
@@ -175,5 +212,14 @@ mod tests {
         check(Provider::Otx, "GET", "/api/v1/pulses/x", "", Misread::Endpoint);
         check(Provider::Urlscan, "GET", "/api/v1/search/?q=evil.example", "", Misread::Input);
         check(Provider::Rdap, "GET", "/entity/x", "", Misread::Endpoint);
+        check(Provider::Shodan, "GET", "/shodan/host/evil.example?key=k", "", Misread::Input);
+        check(Provider::Shodan, "GET", "/shodan/host/search?key=k", "", Misread::Input);
+        check(Provider::Shodan, "GET", "/shodan/query", "", Misread::Endpoint);
+        check(Provider::HybridAnalysis, "POST", "/api/v2/search/hash", "hash=abc", Misread::Endpoint);
+        check(Provider::HybridAnalysis, "GET", "/api/v2/search/hash?hash=abc", "", Misread::Input);
+        check(Provider::Triage, "GET", "/api/v0/search?query=family:x", "", Misread::Input);
+        check(Provider::Triage, "GET", "/api/v0/search?query=md5:abc", "", Misread::Input);
+        check(Provider::Triage, "GET", "/api/v0/samples/abc/overview.json", "", Misread::Input);
+        check(Provider::Triage, "GET", "/api/v0/samples/abc", "", Misread::Endpoint);
     }
 }

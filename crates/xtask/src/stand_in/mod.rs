@@ -11,6 +11,7 @@ pub mod dns;
 mod feeds;
 mod others;
 mod provider;
+mod sandboxes;
 pub mod server;
 pub mod targets;
 pub mod tickets;
@@ -26,7 +27,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use answers::{Answers, AnswersError, Canned};
-pub use provider::Provider;
+pub use provider::{Key, Provider};
 
 /// What the stand-in does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,12 +110,19 @@ impl StandIn {
         let Some(provider) = Provider::of_host(host) else {
             return Reply::Answer(text(404, "the stand-in plays no provider of this name"));
         };
-        let has_key = |name: &str| headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && !v.trim().is_empty());
-        if provider.key_header().is_some_and(|name| !has_key(name)) {
+        let has_key = match provider.key() {
+            None => true,
+            Some(Key::Header(name)) => {
+                headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && !v.trim().is_empty())
+            }
+            Some(Key::Query(name)) => decode::has_parameter(path_and_query, name),
+        };
+        if !has_key {
             return Reply::Answer(unauthorised(provider));
         }
+        let is_second_step = decode::is_second_step(provider, path_and_query);
         match decode::observable(provider, method, path_and_query, body) {
-            Ok(observable) => self.play(provider, &observable),
+            Ok(observable) => self.play(provider, &observable, is_second_step),
             Err(decode::Misread::Endpoint) => Reply::Answer(text(404, "Not Found")),
             Err(decode::Misread::Input) => Reply::Answer(bad_input(provider, path_and_query)),
         }
@@ -162,7 +170,7 @@ impl StandIn {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn play(&self, provider: Provider, observable: &Observable) -> Reply {
+    fn play(&self, provider: Provider, observable: &Observable, is_second_step: bool) -> Reply {
         let (id, value) = (provider.id().to_owned(), observable.value().to_owned());
         let anew = self.seen(|seen| seen.anew.get(&(value.clone(), id.clone())).copied());
         let asked = anew.unwrap_or_else(|| self.answers.get(observable.value(), provider.id()));
@@ -179,6 +187,7 @@ impl StandIn {
             Canned::Error => Reply::Answer(text(500, "Internal Server Error")),
             Canned::Throttled => Reply::Answer(throttled(provider)),
             Canned::Garbage => Reply::Answer(garbage(provider, observable, (self.now)())),
+            canned if is_second_step => Reply::Answer(second_step(observable, canned, (self.now)())),
             canned => Reply::Answer(opinion(provider, observable, canned, (self.now)())),
         }
     }
@@ -196,11 +205,23 @@ fn opinion(provider: Provider, observable: &Observable, canned: Canned, now: Tim
         Provider::Otx => context::otx(observable, canned, now),
         Provider::Urlscan => context::urlscan(observable, canned, now),
         Provider::Rdap => context::rdap(observable, canned, now),
+        Provider::Shodan => context::shodan(observable, canned, now),
+        Provider::HybridAnalysis => sandboxes::hybrid_analysis(observable, canned),
+        Provider::Triage => sandboxes::triage_search(observable, canned, now),
     };
     // Only these say with a status that they do not know.
     let is_absent = !matches!(canned, Canned::Malicious | Canned::Suspicious | Canned::Benign);
-    let says_404 = matches!(provider, Provider::Hashlookup | Provider::Virustotal | Provider::Rdap);
+    let says_404 = matches!(
+        provider,
+        Provider::Hashlookup | Provider::Virustotal | Provider::Rdap | Provider::Shodan | Provider::HybridAnalysis
+    );
     document(if is_absent && says_404 { 404 } else { 200 }, &body)
+}
+
+/// What Triage, which alone is asked twice, says of the sample that its search has named.
+fn second_step(observable: &Observable, canned: Canned, now: Timestamp) -> Answer {
+    let is_known = matches!(canned, Canned::Malicious | Canned::Suspicious);
+    document(if is_known { 200 } else { 404 }, &sandboxes::triage_overview(observable, canned, now))
 }
 
 /// What a broken gateway or a cut connection leaves: HTML, or half of the real answer.
@@ -240,6 +261,8 @@ fn unauthorised(provider: Provider) -> Answer {
         Provider::Virustotal => {
             json!({ "error": { "code": "AuthenticationRequiredError", "message": "X-Apikey header is missing" } })
         }
+        Provider::HybridAnalysis => json!({ "message": "The provided API key is incorrect" }),
+        Provider::Triage => json!({ "error": "UNAUTHORIZED", "message": "Invalid access token" }),
         _ => json!({ "error": "Unauthorized" }),
     };
     document(401, &body)
@@ -260,6 +283,9 @@ fn bad_input(provider: Provider, path_and_query: &str) -> Answer {
         Provider::Otx => document(400, &json!({ "detail": "invalid indicator" })),
         Provider::Urlscan => document(400, &json!({ "message": "Query error", "status": 400 })),
         Provider::Rdap => document(400, &json!({ "errorCode": 400, "title": "Bad Request" })),
+        Provider::Shodan => document(400, &json!({ "error": "Invalid IP" })),
+        Provider::HybridAnalysis => document(400, &json!({ "message": "Invalid hash", "validation_errors": [] })),
+        Provider::Triage => document(400, &json!({ "error": "INVALID_QUERY", "message": "invalid query" })),
         Provider::Virustotal => {
             document(400, &json!({ "error": { "code": "InvalidArgumentError", "message": "invalid argument" } }))
         }

@@ -25,11 +25,26 @@ pub enum Provider {
     Urlscan,
     /// The registry that IANA's bootstrap files name for everything that is reserved for documentation.
     Rdap,
+    /// Shodan.
+    Shodan,
+    /// Hybrid Analysis, the search by digest.
+    HybridAnalysis,
+    /// Triage: the search by digest, and the overview of what it found.
+    Triage,
+}
+
+/// Where a provider wants its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// In this header.
+    Header(&'static str),
+    /// In this parameter of the query.
+    Query(&'static str),
 }
 
 impl Provider {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Urlhaus,
         Self::Threatfox,
         Self::Malwarebazaar,
@@ -39,6 +54,9 @@ impl Provider {
         Self::Otx,
         Self::Urlscan,
         Self::Rdap,
+        Self::Shodan,
+        Self::HybridAnalysis,
+        Self::Triage,
     ];
 
     /// Its id, as in `playbook/providers/<id>.yaml`.
@@ -54,6 +72,9 @@ impl Provider {
             Self::Otx => "otx",
             Self::Urlscan => "urlscan",
             Self::Rdap => "rdap",
+            Self::Shodan => "shodan",
+            Self::HybridAnalysis => "hybrid-analysis",
+            Self::Triage => "triage",
         }
     }
 
@@ -70,6 +91,9 @@ impl Provider {
             Self::Otx => "otx.alienvault.com",
             Self::Urlscan => "urlscan.io",
             Self::Rdap => "rdap.registry.example",
+            Self::Shodan => "api.shodan.io",
+            Self::HybridAnalysis => "hybrid-analysis.com",
+            Self::Triage => "tria.ge",
         }
     }
 
@@ -80,26 +104,29 @@ impl Provider {
         Self::ALL.into_iter().find(|provider| provider.host().eq_ignore_ascii_case(name))
     }
 
-    /// The header that carries the key; `None` where no key is needed.
+    /// Where it wants its key; `None` where no key is needed.
     #[must_use]
-    pub const fn key_header(self) -> Option<&'static str> {
-        match self {
-            Self::Urlhaus | Self::Threatfox | Self::Malwarebazaar => Some("auth-key"),
-            Self::Abuseipdb => Some("key"),
-            Self::Hashlookup | Self::Rdap => None,
-            Self::Virustotal => Some("x-apikey"),
-            Self::Otx => Some("x-otx-api-key"),
-            Self::Urlscan => Some("api-key"),
-        }
+    pub const fn key(self) -> Option<Key> {
+        let header = match self {
+            Self::Shodan => return Some(Key::Query("key")),
+            Self::Hashlookup | Self::Rdap => return None,
+            Self::Urlhaus | Self::Threatfox | Self::Malwarebazaar => "auth-key",
+            Self::Abuseipdb => "key",
+            Self::Virustotal => "x-apikey",
+            Self::Otx => "x-otx-api-key",
+            Self::Urlscan | Self::HybridAnalysis => "api-key",
+            Self::Triage => "authorization",
+        };
+        Some(Key::Header(header))
     }
 
     /// Whether the provider has a way to say this of this type.
     #[must_use]
     pub fn can_say(self, canned: Canned, kind: ObservableType) -> bool {
         match (self, canned) {
-            (Self::Urlhaus | Self::Threatfox | Self::Malwarebazaar | Self::Otx, Canned::Benign)
+            (Self::Urlhaus | Self::Threatfox | Self::Malwarebazaar | Self::Otx | Self::Triage, Canned::Benign)
             // Sources of context have no opinion: benign means only that they know it.
-            | (Self::Urlscan | Self::Rdap, Canned::Malicious | Canned::Suspicious)
+            | (Self::Urlscan | Self::Rdap | Self::Shodan, Canned::Malicious | Canned::Suspicious)
             | (Self::Malwarebazaar | Self::Hashlookup, Canned::Suspicious) => false,
             // No engine calls a file harmless.
             (Self::Virustotal, Canned::Benign) => kind != ObservableType::File,
