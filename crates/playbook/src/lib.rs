@@ -11,6 +11,7 @@ pub mod cache;
 pub mod campaign;
 pub mod canonical;
 pub mod case;
+pub mod contract;
 pub mod decision;
 pub mod effort;
 #[cfg(any(test, feature = "fakes"))]

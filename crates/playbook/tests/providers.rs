@@ -5,173 +5,74 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{fs, path::PathBuf};
 
-use ioc::{Observable, ObservableType};
+use playbook::contract::{self, Case};
 use playbook::grades::Grades;
-use playbook::lookup::{Answer, CallError, Request, interpret, prepare, prepare_at, questions};
-use playbook::manifest::{Manifest, ProviderKind};
-use playbook::outcome::{Grade, Judgement, Opinion, Outcome, Status};
-use playbook::ports::Secret;
-use serde::Deserialize;
+use playbook::lookup::{Answer, CallError, interpret};
+use playbook::manifest::Manifest;
+use playbook::outcome::Status;
 use serde_json::{Value, json};
 
 use common::{answer, files, manifests, now, root, sample};
 
-const DUMMY_KEY: &str = "dummy-key";
-/// Stands for the host that a bootstrap file names.
-const BASE: &str = "https://rdap.registry.example/v1/";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fixture {
-    observable: Observable,
-    answer: FixtureAnswer,
-    expect: Expected,
-    /// For http.
-    #[serde(default)]
-    request: Option<ExpectedRequest>,
-    /// For dns: each `name RECORD`.
-    #[serde(default)]
-    questions: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FixtureAnswer {
-    status: u16,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// A text is sent as it is, anything else as JSON.
-    body: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Expected {
-    outcome: Status,
-    reason: Option<String>,
-    verdict: Option<Judgement>,
-    score: Option<u8>,
-    grade: Option<Grade>,
-    upstreams: Option<Vec<String>>,
-    tags: Option<Vec<String>>,
-    evidence: Option<String>,
-    permalink: Option<String>,
-    last_seen: Option<String>,
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExpectedRequest {
-    method: String,
-    url: String,
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: String,
-}
-
-impl ExpectedRequest {
-    fn of(request: &Request) -> Self {
-        Self {
-            method: request.method.as_str().to_owned(),
-            url: request.url.to_string(),
-            headers: request.headers.iter().cloned().collect(),
-            body: String::from_utf8(request.body.clone()).unwrap(),
-        }
-    }
-}
-
 /// The cases of a provider, with their files.
-fn cases(manifest: &Manifest) -> Vec<(PathBuf, Fixture)> {
+fn cases(manifest: &Manifest) -> Vec<(PathBuf, Case)> {
     let folder = root().join("tests/fixtures/providers").join(&manifest.id);
     let read = |path: PathBuf| {
         let yaml = fs::read_to_string(&path).unwrap();
-        let fixture = serde_saphyr::from_str(&yaml).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        (path, fixture)
+        let case = Case::parse(&yaml, &path.to_string_lossy()).unwrap_or_else(|error| panic!("{error}"));
+        (path, case)
     };
     files(&folder, "yaml").into_iter().map(read).collect()
 }
 
 #[test]
-fn answers_are_read_as_the_fixtures_say() {
+fn answers_are_read_as_the_cases_say() {
+    let yaml = fs::read_to_string(root().join("playbook/grades.yaml")).unwrap();
+    let grades: Grades = serde_saphyr::from_str(&yaml).unwrap();
+    let mut wrong = vec![];
     for manifest in manifests() {
         let cases = cases(&manifest);
         assert!(!cases.is_empty(), "{} has no cases", manifest.id);
-        let mut asked: BTreeSet<ObservableType> = BTreeSet::new();
-        for (path, fixture) in cases {
-            check(&manifest, &fixture, &path);
-            if fixture.request.is_some() || !fixture.questions.is_empty() || manifest.kind == ProviderKind::List {
-                asked.insert(fixture.observable.kind());
-            }
+        for (path, case) in &cases {
+            let differences = case.differences(&manifest, &grades, now());
+            wrong.extend(differences.iter().map(|difference| format!("{}: {difference}", path.display())));
         }
-        let taken: BTreeSet<ObservableType> = manifest.types.iter().copied().collect();
-        assert_eq!(asked, taken, "{}: fixtures must show the request of every type", manifest.id);
+        let missing = contract::unshown(&manifest, cases.iter().map(|(_, case)| case));
+        wrong.extend(missing.iter().map(|kind| format!("{}: no case shows the request for {kind}", manifest.id)));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn check(manifest: &Manifest, fixture: &Fixture, path: &Path) {
-    let at = path.display();
-    assert!(manifest.takes(&fixture.observable), "{at}: the provider does not take this observable");
-    let key = Secret::new(DUMMY_KEY);
-    match manifest.kind {
-        ProviderKind::Http => {
-            let request = if manifest.hosts_from.is_some() {
-                prepare_at(manifest, &fixture.observable, &BASE.parse().unwrap()).unwrap()
-            } else {
-                prepare(manifest, &fixture.observable, Some(&key)).unwrap()
-            };
-            if let Some(expected) = &fixture.request {
-                assert_eq!(&ExpectedRequest::of(&request), expected, "{at}");
-            }
+/// A case that says something else than the manifest does is told, each difference by its name.
+#[test]
+fn a_case_that_differs_is_told() {
+    let manifest = manifests().into_iter().find(|manifest| manifest.id == "hashlookup").unwrap();
+    let check = |yaml: &str, expected: &[&str]| {
+        let case = Case::parse(yaml, "case.yaml").unwrap();
+        let differences = case.differences(&manifest, &Grades::default(), now());
+        assert_eq!(differences.len(), expected.len(), "{differences:?}");
+        for (difference, expected) in differences.iter().zip(expected) {
+            assert!(difference.starts_with(expected), "{difference}");
         }
-        ProviderKind::Dns => {
-            let made = questions(manifest, &fixture.observable, Some(&key)).unwrap();
-            let names: Vec<String> = made.iter().map(|q| format!("{} {:?}", q.asked.name, q.asked.record)).collect();
-            if !fixture.questions.is_empty() {
-                assert_eq!(names.join(", ").to_uppercase(), fixture.questions.join(", ").to_uppercase(), "{at}");
-            }
-            assert!(made.iter().all(|question| !format!("{question:?}").contains(DUMMY_KEY)), "{at}: the key is shown");
-        }
-        ProviderKind::List => {}
-    }
-    let body = match &fixture.answer.body {
-        Value::String(text) => text.clone(),
-        json => json.to_string(),
     };
-    let headers = fixture.answer.headers.clone().into_iter().collect();
-    let answer = Answer { status: fixture.answer.status, headers, body: body.into_bytes() };
-    let outcome = interpret(manifest, &fixture.observable, Ok(&answer), now());
-    compare(manifest, &outcome, &fixture.expect, &at.to_string());
-}
-
-/// How far an opinion is trusted: what the mapping says, within what `playbook/grades.yaml` says of the source. Context has no
-/// grade.
-fn trusted(manifest: &Manifest, opinion: &Opinion) -> Option<Grade> {
-    let yaml = fs::read_to_string(root().join("playbook/grades.yaml")).unwrap();
-    let grades: Grades = serde_saphyr::from_str(&yaml).unwrap();
-    let ceiling = *grades.grades.get(&manifest.id)?;
-    Some(opinion.grade.map_or(ceiling, |said| said.at_most(ceiling)))
-}
-
-fn compare(manifest: &Manifest, outcome: &Outcome, expect: &Expected, at: &str) {
-    assert_eq!((outcome.outcome, &outcome.reason), (expect.outcome, &expect.reason), "{at}: {outcome:?}");
-    assert!(outcome.expires_at > outcome.fetched_at, "{at}");
-    let opinion = outcome.opinion.as_ref();
-    assert_eq!(opinion.map(|o| o.verdict), expect.verdict, "{at}: {outcome:?}");
-    assert_eq!(opinion.map(|o| o.score), expect.score, "{at}: {outcome:?}");
-    let grade = opinion.and_then(|opinion| trusted(manifest, opinion));
-    assert_eq!(grade, expect.grade.filter(|_| manifest.opines), "{at}: {outcome:?}");
-    let Some(opinion) = opinion else { return };
-    let last_seen = opinion.last_seen.map(|seen| seen.to_string());
-    let same = |expected: &Option<String>, got: &Option<String>| expected.is_none() || expected == got;
-    assert!(same(&expect.evidence, &opinion.evidence), "{at}: {opinion:?}");
-    assert!(same(&expect.permalink, &opinion.permalink), "{at}: {opinion:?}");
-    assert!(same(&expect.last_seen, &last_seen), "{at}: {opinion:?}");
-    assert!(expect.tags.is_none() || expect.tags.as_ref() == Some(&opinion.tags), "{at}: {opinion:?}");
-    assert!(expect.upstreams.is_none() || expect.upstreams.as_ref() == Some(&opinion.upstreams), "{at}: {opinion:?}");
+    let file = "observable: {type: file, value: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}";
+    check(&format!("{file}\nanswer: {{status: 500, body: ''}}\nexpect: {{outcome: error, reason: http_500}}"), &[]);
+    check(
+        &format!("{file}\nanswer: {{status: 500, body: ''}}\nexpect: {{outcome: found, verdict: malicious, score: 9}}"),
+        &["outcome: ", "reason: ", "verdict: ", "score: "],
+    );
+    let request = "request: {method: POST, url: 'https://evil.example/', headers: {}}";
+    check(
+        &format!("{file}\n{request}\nanswer: {{status: 500, body: ''}}\nexpect: {{outcome: error, reason: http_500}}"),
+        &["request: "],
+    );
+    check(
+        "observable: {type: url, value: 'http://evil.example/'}\nanswer: {status: 200, body: ''}\nexpect: {outcome: found}",
+        &["the provider does not take url#"],
+    );
+    assert!(Case::parse("observable: 7", "case.yaml").unwrap_err().to_string().starts_with("case.yaml:1: "));
 }
 
 /// Whatever the provider: outages, throttling and garbage have names and never look like an answer.
@@ -221,15 +122,15 @@ fn empty(manifest: &Manifest) -> (Status, Option<&'static str>) {
 fn a_changed_answer_is_still_an_outcome() {
     let strange = [Value::Null, json!([[{ "a": 1 }]]), json!(1e300), Value::from("\u{202e}x".repeat(400))];
     for manifest in manifests() {
-        for (path, fixture) in cases(&manifest) {
+        for (path, case) in cases(&manifest) {
             let mut leaves = vec![];
-            pointers(&fixture.answer.body, String::new(), &mut leaves);
+            pointers(&case.answer.body, String::new(), &mut leaves);
             for leaf in leaves {
                 for value in &strange {
-                    let mut body = fixture.answer.body.clone();
+                    let mut body = case.answer.body.clone();
                     *body.pointer_mut(&leaf).unwrap() = value.clone();
-                    let answer = answer(fixture.answer.status, &body.to_string());
-                    let outcome = interpret(&manifest, &fixture.observable, Ok(&answer), now());
+                    let answer = answer(case.answer.status, &body.to_string());
+                    let outcome = interpret(&manifest, &case.observable, Ok(&answer), now());
                     let Some(opinion) = outcome.opinion else { continue };
                     assert_eq!(outcome.outcome, Status::Found, "{} {leaf}", path.display());
                     assert!(opinion.score <= 100 && opinion.tags.len() <= 16, "{} {leaf}", path.display());
@@ -277,6 +178,7 @@ fn what_ships_off_is_known() {
         "pulsedive disabled",
         "recorded-future documented",
         "securitytrails disabled",
+        "shodan disabled",
         "spamhaus-dqs documented",
         "surbl terms",
         "uribl terms",

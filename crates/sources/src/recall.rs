@@ -29,7 +29,9 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
         let pages = try_join_all(keys.chunks(KEYS_MAX).map(|page| self.verdicts.recall(page))).await?;
         let now = self.clock.now();
         for (key, known) in pages.into_iter().flatten() {
-            known.values().for_each(|outcome| self.note_stale(&key, outcome, now));
+            for outcome in known.values() {
+                self.note_stale(&key, outcome, now);
+            }
             let (submitted, known): (Vec<_>, Vec<_>) = known.into_values().partition(|known| known.task.is_some());
             if let Some(work) = works.get_mut(&key) {
                 self.note_submitted(work, submitted);

@@ -17,6 +17,7 @@ pub mod package;
 pub mod playbook_command;
 pub mod process;
 pub mod project;
+pub mod provider;
 pub mod publish;
 pub mod recorded;
 pub mod replay;

@@ -4,10 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use playbook::manifest::ProviderKind;
 use xtask::{
     audit, bench, check, demo, diagram, doctor, export, extract_command, listing, package, playbook_command,
     project::Project,
-    publish,
+    provider, publish,
     recorded::Place,
     replay, schema, scorecards,
     severity_command::{self, Wish},
@@ -70,6 +71,9 @@ enum Command {
     /// List the sources: what is on, what is off, and why
     #[command(before_help = "Examples:\n  cargo xtask providers\n  cargo xtask providers --stack ioc --json")]
     Providers(Listing),
+    /// Write a provider of one's own: new, check, try
+    #[command(subcommand)]
+    Provider(Provider),
     /// List the targets and what comes in: what is on, what is off, and why
     Targets(Listing),
     /// Look at a deployment for what makes a playbook fail in silence
@@ -303,6 +307,66 @@ struct Export {
     identity: String,
 }
 
+#[derive(Subcommand)]
+enum Provider {
+    /// Write a manifest that is off, with cases that hold for it
+    New {
+        /// Lower-case letters, digits and hyphens; the file's name
+        id: String,
+        /// How it is reached
+        #[arg(long, value_enum, default_value = "http")]
+        kind: Kind,
+    },
+    /// Read a manifest and run its cases
+    Check {
+        /// The provider
+        id: String,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the real provider once: the request without its key, the answer, and what is made of it
+    #[command(
+        before_help = "Examples:\n  cargo xtask provider try urlhaus http://evil.example/a.exe --key key.txt\n  \
+                             pass show vt | cargo xtask provider try virustotal 192.0.2.7 --key - --json"
+    )]
+    Try {
+        /// The provider; one that is off, too
+        id: String,
+        /// An address, a domain, a URL, a digest
+        observable: String,
+        /// A file with the key; - reads standard input
+        #[arg(long)]
+        key: Option<String>,
+        /// The stack whose key is used
+        #[arg(long, conflicts_with = "key")]
+        stack: Option<String>,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Kind {
+    /// Over https
+    Http,
+    /// Questions to a name server
+    Dns,
+    /// A feed that was fetched
+    List,
+}
+
+impl From<Kind> for ProviderKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Http => Self::Http,
+            Kind::Dns => Self::Dns,
+            Kind::List => Self::List,
+        }
+    }
+}
+
 #[derive(Args)]
 struct Audit {
     /// Of this incident alone: inc- and 26 characters
@@ -379,6 +443,16 @@ async fn run(command: Command) -> Result<bool> {
         Command::Config(Config::Schema) => schema::write(&project)?,
         Command::Config(Config::Publish { bucket, json }) => publish::publish(&project, &bucket, json)?,
         Command::Providers(Listing { stack, json }) => listing::providers(&project, stack.as_deref(), json)?,
+        Command::Provider(Provider::New { id, kind }) => provider::new(&project, &id, kind.into())?,
+        Command::Provider(Provider::Check { id, json }) => return provider::check(&project, &id, json),
+        Command::Provider(Provider::Try { id, observable, key, stack, json }) => {
+            let key = match (key, stack) {
+                (Some(file), _) => provider::Key::File(file),
+                (None, Some(stack)) => provider::Key::Stack(stack),
+                (None, None) => provider::Key::None,
+            };
+            return provider::try_it(&project, &id, &observable, &key, json).await;
+        }
         Command::Targets(Listing { stack, json }) => listing::targets(&project, stack.as_deref(), json)?,
         Command::Doctor { stack, json } => return doctor::run(&project, &stack, json),
         Command::Secret(Secret::Set { id, stack, consumer }) => publish::set_secret(&project, &stack, &id, consumer)?,

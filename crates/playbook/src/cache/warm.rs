@@ -10,7 +10,7 @@ use super::{Lease, Leases, Outcomes, Taken, Verdicts};
 use crate::{Fault, Timestamp, outcome::Outcome};
 
 /// How long something is remembered. Whatever others save meanwhile is newer, never contrary to a lifetime.
-pub const REMEMBERED: Duration = Duration::from_secs(60);
+pub const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// The most observables; when there are more, all are forgotten, which costs a read.
 const ENTRIES_MAX: usize = 1_000;
@@ -84,7 +84,8 @@ impl<V: Leases> Leases for Warm<V> {
     }
 }
 
-#[cfg(all(test, feature = "fakes"))]
+#[cfg(feature = "fakes")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::MemoryVerdicts;

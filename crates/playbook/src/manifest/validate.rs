@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use ioc::{Observable, ObservableType};
 
-use super::{Manifest, OutcomeRule, PRICE_MAX_MICRODOLLARS, ProviderKind, Redirects, SCHEMA, SYSTEM_RESOLVER};
+use super::{
+    LimitHeaders, Manifest, OutcomeRule, PRICE_MAX_MICRODOLLARS, ProviderKind, Redirects, SCHEMA, SYSTEM_RESOLVER,
+};
 use crate::{
     authored::{self, Checked, Complaint, Wrong, complain, is_id, is_word, named_as},
     mapping::{Expression, MappingError},
@@ -190,6 +192,19 @@ fn numbers(manifest: &Manifest) -> Checked {
     }
     if manifest.limits.iter().any(|limit| limit.limit == 0 || !(1..=2_678_400).contains(&limit.window_seconds)) {
         return complain("limits", "", "a limit allows at least one call in 1 to 2678400 seconds");
+    }
+    if let Some(LimitHeaders { remaining, reset, .. }) = &manifest.limit_headers {
+        if manifest.kind != ProviderKind::Http {
+            return complain("limit_headers", "", "only a provider of kind http has headers");
+        }
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if let Some(name) = [remaining, reset].into_iter().find(|name| !is_name(name)) {
+            return complain(
+                "limit_headers",
+                name,
+                format!("{name:?} is no header's name: letters, digits and hyphens"),
+            );
+        }
     }
     let lifetimes = &manifest.lifetimes_minutes;
     let all = [lifetimes.found, lifetimes.not_found, lifetimes.error];
