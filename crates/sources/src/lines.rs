@@ -13,7 +13,7 @@ use playbook::{
     Timestamp,
     bundle::Bundle,
     manifest::Manifest,
-    outcome::{Outcome, Status},
+    outcome::Outcome,
     ports::{Secret, Secrets},
 };
 use tokio::sync::Semaphore;
@@ -79,8 +79,7 @@ impl<'a> Line<'a> {
 
     /// Counts an outcome of a call: silence in a row breaks the line, a word from the provider mends it.
     pub fn count(&self, outcome: &Outcome) {
-        let is_silence = matches!(outcome.reason.as_deref(), Some("timeout" | "unreachable"));
-        if outcome.outcome == Status::Error && is_silence {
+        if outcome.is_silence() {
             self.failures.fetch_add(1, Ordering::Relaxed);
         } else if !self.is_broken() {
             self.failures.store(0, Ordering::Relaxed);
