@@ -15,8 +15,7 @@ use playbook::{
     decision::{LinkSecret, Question, Round},
     fakes::{CountingEntropy, MemoryEvidence, MemoryMachines, MemoryOutbox, MemoryRows, StoppedClock},
     lookup::{self, Method},
-    manifest::Redirects,
-    ports::{Clock as _, Destination, Egress as _, Evidence as _, Secret},
+    ports::{Clock as _, Destination, Egress as _, Evidence as _, Reach, Secret},
     rows::{Commit, Rows as _},
 };
 use review::{
@@ -200,7 +199,8 @@ impl Desk {
             headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
         }
         let request = lookup::Request { method, url: asked, headers, body: body.into_bytes() };
-        let to = Destination { host: "localhost", stand_in: Some(&self.stand_in), redirects: Redirects::None };
+        let reach = Reach { stand_in: Some(&self.stand_in), ..Reach::default() };
+        let to = Destination::of("localhost", reach);
         let answer = self.egress.call(&to, &request, PATIENCE).await.unwrap();
         for (_, cookie) in answer.headers.iter().filter(|(name, _)| name == "set-cookie") {
             keep(&mut self.theirs, cookie);

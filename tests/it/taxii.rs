@@ -16,9 +16,8 @@ use playbook::{
     incident::Intake,
     intake::{Alert, FeedState, IntakeSource},
     lookup::{Answer, CallError, Method, Request},
-    manifest::Redirects,
     policy::Policy,
-    ports::{Destination, Egress, Evidence},
+    ports::{Destination, Egress, Evidence, Reach},
     rows::Rows,
 };
 use poll_feeds::{Input, Output, World, run};
@@ -84,7 +83,7 @@ impl Medallion {
             headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             body: if body.is_null() { vec![] } else { body.to_string().into_bytes() },
         };
-        let to = Destination { host: HOST, stand_in: Some(&self.base), redirects: Redirects::None };
+        let to = Destination::of(HOST, Reach { stand_in: Some(&self.base), ..Reach::default() });
         Https::new().unwrap().call(&to, &request, Duration::from_secs(5)).await
     }
 

@@ -1,19 +1,27 @@
 //! The way out: the only place from which a byte leaves for a provider, a target or a feed.
 
 pub mod dns;
+mod failure;
 mod redirects;
 mod resolver;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use playbook::{
     Fault,
-    lookup::{Answer, CallError, Method, Request},
+    lookup::{Answer, CallError, Method, Request, is_name},
+    policy::{PRIVATE_HOSTS_MAX, PrivateHost},
     ports::{Destination, DnsAnswer, DnsQuestion, Egress, Nameserver},
 };
 use url::{Host, Url};
 
-use resolver::{NotPublic, Vetted};
+use failure::told;
+use resolver::{Lookup, Rules, Vetted};
 
 /// The most that is read of an answer, decoded; a download names its own.
 pub const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
@@ -24,29 +32,74 @@ pub const STAND_IN_HEADER: &str = "x-playbook-host";
 const USER_AGENT: &str = concat!("ioc-enrichment-playbook/", env!("CARGO_PKG_VERSION"));
 const IDLE: Duration = Duration::from_secs(50);
 
-/// Calls over https to public addresses, and questions to name servers: no proxies, no retries, no address literals, and no
-/// redirects but those that the destination allows.
-#[derive(Debug, Clone)]
+/// Calls over https to public addresses, and to private ones of hosts that the destination names; questions to name servers.
+/// No proxies, no retries, no address literals, and no redirects but those that the destination allows.
+#[derive(Clone)]
 pub struct Https {
     public: reqwest::Client,
     loopback: reqwest::Client,
+    private: Arc<Private>,
+}
+
+/// A client for each private host and its networks: a connection into one of them is never used for anything else.
+struct Private {
+    tls: rustls::ClientConfig,
+    lookup: Lookup,
+    rules: Rules,
+    clients: Mutex<BTreeMap<Vec<PrivateHost>, reqwest::Client>>,
+}
+
+impl fmt::Debug for Https {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Https").finish_non_exhaustive()
+    }
 }
 
 impl Https {
     /// Made once per sandbox; keeps connections open between invocations.
     pub fn new() -> Result<Self, Fault> {
-        Self::resolving(Vetted::new(resolver::system))
+        Self::made(tls()?, resolver::system(), Rules::STRICT)
     }
 
-    fn resolving(resolver: impl reqwest::dns::Resolve + 'static) -> Result<Self, Fault> {
-        let tls = tls()?;
-        let public =
-            strict(tls.clone()).https_only(true).dns_resolver(resolver).build().map_err(|_| broken("client"))?;
+    fn made(tls: rustls::ClientConfig, lookup: Lookup, rules: Rules) -> Result<Self, Fault> {
+        let public = outward(tls.clone(), Vetted::public(Arc::clone(&lookup), rules))?;
         // Names are not resolved for the stand-in: its address is a literal that is checked at every call.
-        let nobody = Vetted::new(resolver::nobody);
-        let loopback = strict(tls).dns_resolver(nobody).build().map_err(|_| broken("client"))?;
-        Ok(Self { public, loopback })
+        let nobody = Vetted::public(resolver::nobody(), Rules::STRICT);
+        let loopback = strict(tls.clone()).dns_resolver(nobody).build().map_err(|_| broken("client"))?;
+        Ok(Self { public, loopback, private: Arc::new(Private { tls, lookup, rules, clients: Mutex::default() }) })
     }
+
+    /// Who makes a connection to this host: of private networks are those meant that are named with it.
+    fn client(&self, host: &str, private: &[PrivateHost]) -> Result<reqwest::Client, CallError> {
+        let mut networks: Vec<PrivateHost> = private.iter().filter(|named| named.host == host).cloned().collect();
+        if networks.is_empty() {
+            return Ok(self.public.clone());
+        }
+        networks.sort_unstable();
+        networks.dedup();
+        self.private.client(networks)
+    }
+}
+
+impl Private {
+    fn client(&self, networks: Vec<PrivateHost>) -> Result<reqwest::Client, CallError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&networks) {
+            return Ok(client.clone());
+        }
+        let vetted = Vetted::private(Arc::clone(&self.lookup), self.rules, &networks);
+        let client = outward(self.tls.clone(), vetted).map_err(|_| CallError::Refused("no client".to_owned()))?;
+        // A sandbox sees few policies; what outlives many of them starts again.
+        if clients.len() >= PRIVATE_HOSTS_MAX {
+            clients.clear();
+        }
+        clients.insert(networks, client.clone());
+        Ok(client)
+    }
+}
+
+fn outward(tls: rustls::ClientConfig, resolver: Vetted) -> Result<reqwest::Client, Fault> {
+    strict(tls).https_only(true).dns_resolver(resolver).build().map_err(|_| broken("client"))
 }
 
 fn broken(what: &str) -> Fault {
@@ -64,7 +117,7 @@ fn tls() -> Result<rustls::ClientConfig, Fault> {
     Ok(tls)
 }
 
-/// What both clients refuse.
+/// What all clients refuse.
 fn strict(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -110,27 +163,38 @@ impl Https {
         request: &Request,
         body_max_bytes: usize,
     ) -> Result<Answer, CallError> {
-        let mut answer = self.once(to.host, to.stand_in, request, body_max_bytes).await?;
+        let mut answer = self.once(to, request, body_max_bytes).await?;
         let mut asked = request.clone();
         for _ in 0..redirects::HOPS_MAX {
-            let Some((host, next)) = redirects::next(to.redirects, &asked, &answer) else { break };
-            answer = self.once(&host, to.stand_in, &next, body_max_bytes).await?;
+            let Some((next, answered)) = self.hop(to, &asked, &answer, body_max_bytes).await else { break };
+            answer = answered?;
             asked = next;
         }
         Ok(answer)
     }
 
-    async fn once(
+    /// The next request and its answer, where this answer redirects to somewhere that is allowed.
+    async fn hop(
         &self,
-        host: &str,
-        plays: Option<&str>,
-        request: &Request,
+        to: &Destination<'_>,
+        asked: &Request,
+        answer: &Answer,
         body_max_bytes: usize,
-    ) -> Result<Answer, CallError> {
-        admit(host, &request.url)?;
-        let built = match plays {
-            None => build(&self.public, request, request.url.clone()),
-            Some(base) => build(&self.loopback, request, stand_in(base, &request.url)?).header(STAND_IN_HEADER, host),
+    ) -> Option<(Request, Result<Answer, CallError>)> {
+        let (host, next) = redirects::next(to.redirects, asked, answer)?;
+        // Whoever answers may name a host, and no way into a private network with it.
+        let private = if host == to.host { to.private } else { &[] };
+        let answered = self.once(&Destination { host: &host, private, ..*to }, &next, body_max_bytes).await;
+        Some((next, answered))
+    }
+
+    async fn once(&self, to: &Destination<'_>, request: &Request, body_max_bytes: usize) -> Result<Answer, CallError> {
+        admit(to.host, &request.url)?;
+        let built = match to.stand_in {
+            None => build(&self.client(to.host, to.private)?, request, request.url.clone()),
+            Some(base) => {
+                build(&self.loopback, request, stand_in(base, &request.url)?).header(STAND_IN_HEADER, to.host)
+            }
         };
         exchange(built, body_max_bytes).await
     }
@@ -146,7 +210,8 @@ fn admit(host: &str, url: &Url) -> Result<(), CallError> {
         return refused("not https");
     }
     match url.host() {
-        Some(Host::Domain(name)) if name == host => {}
+        Some(Host::Domain(name)) if name == host && is_name(name.strip_suffix('.').unwrap_or(name)) => {}
+        Some(Host::Domain(name)) if name == host => return refused("not a name"),
         Some(Host::Domain(_)) => return refused("not the host of the manifest"),
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => return refused("an address, not a name"),
         None => return refused("no host"),
@@ -206,26 +271,6 @@ async fn exchange(request: reqwest::RequestBuilder, body_max_bytes: usize) -> Re
         body.extend_from_slice(&chunk);
     }
     Ok(Answer { status, headers, body })
-}
-
-/// What went wrong, in our own words: the client's would repeat the address with the key in it.
-fn told(error: &reqwest::Error) -> CallError {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if cause.is::<NotPublic>() {
-            return CallError::Refused("no public address".to_owned());
-        }
-        source = cause.source();
-    }
-    if error.is_timeout() {
-        CallError::Timeout
-    } else if error.is_builder() {
-        CallError::Refused("not a request".to_owned())
-    } else if error.is_connect() {
-        CallError::Unreachable("no connection".to_owned())
-    } else {
-        CallError::Unreachable("the connection broke".to_owned())
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,13 @@ use tokio::{
     net::TcpListener,
 };
 
+mod failures;
 mod hops;
+mod rebinding;
+mod server;
+mod spellings;
+
+use playbook::ports::Reach;
 
 use super::*;
 
@@ -76,117 +82,40 @@ fn page(head: &str, body: &[u8]) -> Vec<u8> {
 /// Asks the stand-in at `base` for `https://api.example/v1/x?k=s3cr3t`.
 async fn ask(base: &str, timeout: Duration) -> Result<Answer, CallError> {
     let request = get(Url::parse("https://api.example/v1/x?k=s3cr3t").unwrap());
-    let to = Destination { host: "api.example", stand_in: Some(base), redirects: playbook::manifest::Redirects::None };
+    let to = Destination::of("api.example", played(base));
     Https::new().unwrap().call(&to, &request, timeout).await
 }
 
-/// A resolver that finds these addresses behind every name.
-fn always(found: &[SocketAddr]) -> impl Fn(String) -> std::future::Ready<io::Result<Vec<SocketAddr>>> + use<> {
+/// By the stand-in at `base`.
+fn played(base: &str) -> Reach<'_> {
+    Reach { stand_in: Some(base), ..Reach::default() }
+}
+
+/// A public host.
+fn public(host: &str) -> Destination<'_> {
+    Destination::of(host, Reach::default())
+}
+
+/// Finds these addresses behind every name.
+fn always(found: &[SocketAddr]) -> Lookup {
     let found = found.to_vec();
-    move |_| std::future::ready(Ok(found.clone()))
+    Arc::new(move |_| Box::pin(std::future::ready(Ok(found.clone()))))
 }
 
-#[tokio::test]
-async fn no_spelling_of_loopback_is_connected_to() {
-    let v4 = Canary::listen("127.0.0.1:0", vec![]).await.unwrap();
-    let v6 = Canary::listen("[::1]:0", vec![]).await;
-    let (four, six) = (v4.address, v6.as_ref().map_or(v4.address, |canary| canary.address));
-    let egress = Https::resolving(Vetted::new(always(&[four, six]))).unwrap();
-
-    let hosts = [
-        "127.0.0.1",
-        "127.1",
-        "127.0.1",
-        "127.127.127.127",
-        "127.0.0.1.",
-        "2130706433",
-        "0x7f000001",
-        "0x7f.1",
-        "0x7F.0.0.0x1",
-        "0177.0.0.1",
-        "0177.1",
-        "017700000001",
-        "0",
-        "0.0.0.0",
-        "0x0",
-        "00.0.0.0",
-        "127.0.0.01",
-        "%31%32%37.0.0.1",
-        "１２７.0.0.1",
-        "127。0。0。1",
-        "[::1]",
-        "[0:0:0:0:0:0:0:1]",
-        "[::]",
-        "[::ffff:127.0.0.1]",
-        "[::ffff:7f00:1]",
-        "[::127.0.0.1]",
-        "[0:0:0:0:0:ffff:7f00:0001]",
-        "[64:ff9b::7f00:1]",
-        "[64:ff9b:1::7f00:1]",
-        "[2002:7f00:1::]",
-        "[fe80::1]",
-        "[fd00:ec2::254]",
-        "169.254.169.254",
-        "2852039166",
-        "0xa9fea9fe",
-        "[::ffff:169.254.169.254]",
-        "10.0.0.1",
-        "192.168.0.1",
-        "100.64.0.1",
-        "localhost",
-        "LOCALHOST",
-        "localhost.",
-        "a.localhost",
-        "localhost.localdomain",
-        "ip6-localhost",
-        "127.0.0.1.nip.example",
-        "metadata.google.internal",
-        "ⓛocalhost",
-        "loc\u{ad}alhost",
-        "api.example",
-    ];
-    for host in hosts {
-        for port in [String::new(), format!(":{}", four.port()), format!(":{}", six.port())] {
-            for scheme in ["https", "http"] {
-                let text = format!("{scheme}://{host}{port}/latest/meta-data");
-                // What is no address at all cannot be called.
-                let Ok(url) = Url::parse(&text) else { continue };
-                // Even a manifest that names this very host does not get there.
-                let own = url.host_str().unwrap_or_default().to_owned();
-                let answer = egress
-                    .call(
-                        &Destination { host: &own, stand_in: None, redirects: playbook::manifest::Redirects::None },
-                        &get(url.clone()),
-                        TIMEOUT,
-                    )
-                    .await;
-                assert!(matches!(answer, Err(CallError::Refused(_))), "{text}: {answer:?}");
-                // Nor does a request that was made for another host.
-                let answer = egress
-                    .call(
-                        &Destination {
-                            host: "api.example",
-                            stand_in: None,
-                            redirects: playbook::manifest::Redirects::None,
-                        },
-                        &get(url),
-                        TIMEOUT,
-                    )
-                    .await;
-                assert!(matches!(answer, Err(CallError::Refused(_))), "{text}: {answer:?}");
-            }
-        }
-    }
-    assert_eq!(v4.connections(), 0);
-    assert_eq!(v6.map_or(0, |canary| canary.connections()), 0);
+/// As shipped, with another resolver.
+fn resolving(lookup: Lookup) -> Https {
+    Https::made(tls().unwrap(), lookup, Rules::STRICT).unwrap()
 }
+
+/// Without the rules.
+const OPEN: Rules = Rules { public: |_| true, private: |_, _, _| true };
 
 #[tokio::test]
 async fn the_canaries_hear_what_the_guard_lets_through() {
     let canary = Canary::listen("127.0.0.1:0", vec![]).await.unwrap();
-    let unguarded = Https::resolving(Unvetted(vec![canary.address])).unwrap();
+    let unguarded = Https::made(tls().unwrap(), always(&[canary.address]), OPEN).unwrap();
     let request = get(Url::parse("https://api.example/").unwrap());
-    let to = Destination { host: "api.example", stand_in: None, redirects: playbook::manifest::Redirects::None };
+    let to = public("api.example");
     let _ = unguarded.call(&to, &request, Duration::from_millis(300)).await;
     assert_eq!(canary.connections(), 1, "the resolver alone keeps names away from loopback");
 
@@ -200,16 +129,6 @@ async fn the_canaries_hear_what_the_guard_lets_through() {
     let direct = build(&unguarded.public, &literal, literal.url.clone());
     let _ = tokio::time::timeout(Duration::from_millis(300), exchange(direct, BODY_MAX_BYTES)).await;
     assert_eq!(canary.connections(), 2, "the client asks no resolver about addresses");
-}
-
-/// A resolver without the guard.
-struct Unvetted(Vec<SocketAddr>);
-
-impl reqwest::dns::Resolve for Unvetted {
-    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let found = self.0.clone();
-        Box::pin(async move { Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs) })
-    }
 }
 
 #[tokio::test]
@@ -240,34 +159,13 @@ async fn only_public_addresses_are_left_of_a_name() {
     .collect();
     let name = || "api.example".parse().unwrap();
     let resolve = |found: &[SocketAddr]| {
-        let vetted = Vetted::new(always(found));
+        let vetted = Vetted::public(always(found), Rules::STRICT);
         async move { reqwest::dns::Resolve::resolve(&vetted, name()).await.map(Iterator::collect::<Vec<_>>) }
     };
     let error = resolve(&found).await.unwrap_err();
-    assert!(error.is::<NotPublic>(), "{error}");
+    assert!(error.is::<resolver::NotAdmitted>(), "{error}");
     let public: SocketAddr = "1.1.1.1:0".parse().unwrap();
     assert_eq!(resolve(&[found.as_slice(), &[public]].concat()).await.unwrap(), [public]);
-}
-
-#[tokio::test]
-async fn a_name_is_checked_at_every_connection() {
-    let canary = Canary::listen("127.0.0.1:0", vec![]).await.unwrap();
-    let loopback = canary.address;
-    let asked = Arc::new(AtomicUsize::new(0));
-    let times = Arc::clone(&asked);
-    let rebinding = move |_: String| {
-        times.fetch_add(1, Ordering::SeqCst);
-        std::future::ready(Ok(vec![loopback]))
-    };
-    let egress = Https::resolving(Vetted::new(rebinding)).unwrap();
-    for _ in 0..3 {
-        let to = Destination { host: "api.example", stand_in: None, redirects: playbook::manifest::Redirects::None };
-        let request = get(Url::parse("https://api.example/").unwrap());
-        let answer = egress.call(&to, &request, TIMEOUT).await;
-        assert!(matches!(answer, Err(CallError::Refused(_))), "{answer:?}");
-    }
-    // Nothing is remembered that could be rebound between the check and the connection.
-    assert_eq!((asked.load(Ordering::SeqCst), canary.connections()), (3, 0));
 }
 
 #[tokio::test]
@@ -292,11 +190,8 @@ async fn the_stand_in_hears_the_request_and_the_real_host() {
         headers: vec![("auth-key".to_owned(), "dummy".to_owned())],
         body: b"host=evil.example".to_vec(),
     };
-    let to = Destination {
-        host: "api.example",
-        stand_in: Some(&server.base()),
-        redirects: playbook::manifest::Redirects::None,
-    };
+    let base = server.base();
+    let to = Destination::of("api.example", played(&base));
     let answer = Https::new().unwrap().call(&to, &request, TIMEOUT).await.unwrap();
     assert_eq!((answer.status, answer.header("x-a"), answer.body.as_slice()), (200, Some("b"), b"{}".as_slice()));
     let heard = server.heard().await;
@@ -343,7 +238,7 @@ async fn a_request_for_anything_but_the_manifests_host_is_refused() {
         "ftp://api.example/",
         "data:text/plain,x",
     ] {
-        let to = Destination { host: "api.example", stand_in: None, redirects: playbook::manifest::Redirects::None };
+        let to = public("api.example");
         let answer = Https::new().unwrap().call(&to, &get(Url::parse(url).unwrap()), TIMEOUT).await;
         assert!(matches!(answer, Err(CallError::Refused(_))), "{url}: {answer:?}");
     }
@@ -393,7 +288,7 @@ async fn errors_repeat_neither_the_address_nor_the_key() {
 async fn a_header_that_cannot_be_sent_is_refused() {
     let mut request = get(Url::parse("https://api.example/").unwrap());
     request.headers.push(("x-evil".to_owned(), "a\r\nhost: evil.example".to_owned()));
-    let to = Destination { host: "api.example", stand_in: None, redirects: playbook::manifest::Redirects::None };
+    let to = public("api.example");
     let answer = Https::new().unwrap().call(&to, &request, TIMEOUT).await;
     assert!(matches!(answer, Err(CallError::Refused(_))), "{answer:?}");
 }
@@ -404,8 +299,7 @@ async fn a_download_names_its_own_bound() {
         let canary = Canary::listen("127.0.0.1:0", page("", &vec![b'x'; length])).await.unwrap();
         let request = get(Url::parse("https://api.example/feed").unwrap());
         let base = canary.base();
-        let to =
-            Destination { host: "api.example", stand_in: Some(&base), redirects: playbook::manifest::Redirects::None };
+        let to = Destination::of("api.example", played(&base));
         let answer = Https::new().unwrap().download(&to, &request, TIMEOUT, most).await;
         assert_eq!(answer.map(|answer| answer.body.len()), expected);
     };

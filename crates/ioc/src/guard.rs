@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A range of addresses that belongs to nobody on the Internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,30 @@ fn embedded_ipv4(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
     embedded.chain(isatap).flatten().collect()
 }
 
+/// Networks whose addresses mean something else in every house: RFC 1918, RFC 6598 (shared), RFC 4193.
+const PRIVATE: [IpNet; 5] = [
+    IpNet::V4(v4(10, 0, 0, 0, 8)),
+    IpNet::V4(v4(172, 16, 0, 0, 12)),
+    IpNet::V4(v4(192, 168, 0, 0, 16)),
+    IpNet::V4(v4(100, 64, 0, 0, 10)),
+    IpNet::V6(v6(0xfc00, 0, 0, 7)),
+];
+
+/// Where in them clouds answer with keys and metadata of the machine that asks: AWS, Alibaba Cloud.
+const METADATA: [IpNet; 2] = [IpNet::V6(v6(0xfd00, 0xec2, 0, 32)), IpNet::V4(v4(100, 100, 100, 200, 32))];
+
+/// Whether all of a network is private: of RFC 1918, RFC 6598 or RFC 4193, and no cloud's metadata service.
+#[must_use]
+pub fn is_private_network(network: IpNet) -> bool {
+    PRIVATE.iter().any(|private| private.contains(&network)) && !METADATA.iter().any(|never| never.contains(&network))
+}
+
+/// The same of one address.
+#[must_use]
+pub fn is_private_address(ip: IpAddr) -> bool {
+    is_private_network(ip.into())
+}
+
 /// A name or zone set aside by a standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecialUse {
@@ -236,7 +260,10 @@ pub fn is_within(domain: &str, zone: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_public_suffix, is_within, registrable_domain, reserved_address, special_use_name};
+    use super::{
+        is_private_address, is_private_network, is_public_suffix, is_within, registrable_domain, reserved_address,
+        special_use_name,
+    };
 
     fn check(address: &str, expected: Option<&str>) {
         let range = reserved_address(address.parse().unwrap());
@@ -298,6 +325,51 @@ mod tests {
         check("2001:0:df00:1::20ff:fffe", Some("teredo"));
         check("2600::5efe:10.0.0.1", Some("private"));
         check("2600::200:5efe:10.0.0.1", Some("private"));
+    }
+
+    #[test]
+    fn private_is_what_a_house_gives_out_itself() {
+        for network in
+            ["10.0.0.0/8", "172.16.0.0/12", "192.168.4.0/22", "100.64.0.0/10", "fd12:3456:789a::/48", "fc00::/7"]
+        {
+            assert!(is_private_network(network.parse().unwrap()), "{network}");
+        }
+        for network in [
+            "0.0.0.0/0",
+            "10.0.0.0/7",
+            "172.32.0.0/12",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "169.254.169.254/32",
+            "100.100.100.200/32",
+            "192.0.2.0/24",
+            "8.8.8.0/24",
+            "224.0.0.0/4",
+            "::/0",
+            "::1/128",
+            "::ffff:10.0.0.0/104",
+            "64:ff9b::/96",
+            "64:ff9b:1::/48",
+            "2002:a00::/24",
+            "2600::/16",
+            "fd00:ec2::/32",
+            "fd00:ec2::254/128",
+            "fe80::/10",
+            "ff00::/8",
+        ] {
+            assert!(!is_private_network(network.parse().unwrap()), "{network}");
+        }
+        for (address, expected) in [
+            ("10.1.2.3", true),
+            ("fd00::1", true),
+            ("fd00:ec2::254", false),
+            ("100.100.100.200", false),
+            ("127.0.0.1", false),
+            ("::ffff:10.1.2.3", false),
+            ("1.1.1.1", false),
+        ] {
+            assert_eq!(is_private_address(address.parse().unwrap()), expected, "{address}");
+        }
     }
 
     #[test]

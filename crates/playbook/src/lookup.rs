@@ -1,5 +1,6 @@
 //! One lookup, without the network: the request that asks a provider, and what its answer means.
 
+mod document;
 mod interpret;
 mod opinion;
 mod question;
@@ -71,6 +72,12 @@ pub enum CallError {
     /// It did not come in time.
     #[error("timed out")]
     Timeout,
+    /// The host's name has no address.
+    #[error("the name does not resolve")]
+    Dns,
+    /// No TLS: the handshake failed, or the certificate is not the host's.
+    #[error("no TLS: {0}")]
+    Tls(String),
     /// No connection, or one that broke.
     #[error("unreachable: {0}")]
     Unreachable(String),
@@ -83,11 +90,13 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The word in an outcome: `timeout`, `unreachable`, `refused`, `too_large`.
+    /// The word in an outcome: `timeout`, `dns`, `tls`, `unreachable`, `refused`, `too_large`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
+            Self::Dns => "dns",
+            Self::Tls(_) => "tls",
             Self::Unreachable(_) => "unreachable",
             Self::Refused(_) => "refused",
             Self::TooLarge => "too_large",

@@ -208,7 +208,16 @@ impl Stale {
 /// Reasons of a source that is off for everybody, whatever is asked. `pap` is one of them: every incident has the same mark.
 const OFF: [&str; 5] = ["disabled", "terms", "documented", "no_key", "pap"];
 
+/// Reasons of an error that nobody has said: there was no answer.
+const SILENCE: [&str; 4] = ["timeout", "dns", "tls", "unreachable"];
+
 impl Outcome {
+    /// Whether nothing came back from the source at all: it was too slow, has no address, no certificate or no connection.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        self.outcome == Status::Error && self.reason.as_deref().is_some_and(|reason| SILENCE.contains(&reason))
+    }
+
     /// Whether the source is off in this deployment: it was never to be asked, about anything.
     #[must_use]
     pub fn is_off(&self) -> bool {

@@ -1,12 +1,16 @@
 //! The policy: what a team decides once, in `playbook/policy.yaml`.
 
+mod network;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use ioc::ObservableType;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, incident::Kind, severity::Severity, verdict::Merge};
+use crate::{Timestamp, incident::Kind, ports::Reach, severity::Severity, verdict::Merge};
+
+pub use network::{Network, PRIVATE_HOSTS_MAX, PrivateHost};
 
 /// The whole policy (`policy/1`). Unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +41,9 @@ pub struct Policy {
     /// Where calls may go.
     #[serde(default)]
     pub egress: Egress,
+    /// Which private addresses calls may go to; none if not said.
+    #[serde(default, skip_serializing_if = "Network::is_empty")]
+    pub network: Network,
     /// Which state machine works on what; the first line that fits. None: `playbook`.
     #[serde(default)]
     pub route: Vec<RouteRule>,
@@ -425,6 +432,7 @@ impl Policy {
         if self.egress.stand_in_dns.is_some_and(|server| !server.ip().is_loopback()) {
             faults.push("egress.stand_in_dns: only 127.0.0.1:<port>".to_owned());
         }
+        self.network.faults(&mut faults);
         if self.storm.per_minute == 0 {
             faults.push("storm.per_minute: at least 1".to_owned());
         }
@@ -506,6 +514,12 @@ impl Policy {
             doors.push("egress.stand_in_dns");
         }
         doors
+    }
+
+    /// Where calls may go by this policy.
+    #[must_use]
+    pub fn reach(&self) -> Reach<'_> {
+        Reach { stand_in: self.egress.stand_in.as_deref(), private: &self.network.private }
     }
 
     /// The families that must have answered for a type.

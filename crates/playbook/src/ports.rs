@@ -15,6 +15,7 @@ use crate::{
     incident::EvidenceRef,
     lookup::{Answer, CallError, Request},
     manifest::Redirects,
+    policy::PrivateHost,
 };
 
 /// A stored document: the evidence bucket.
@@ -151,15 +152,43 @@ pub trait Entropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), Fault>;
 }
 
+/// What a policy says of where calls may go. Nothing said: public addresses only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach<'a> {
+    /// `policy.egress.stand_in`: a server on 127.0.0.1 that plays every host. Only of a bundle that was admitted to the account.
+    pub stand_in: Option<&'a str>,
+    /// `policy.network.private`: hosts that have a private address.
+    pub private: &'a [PrivateHost],
+}
+
+impl Reach<'_> {
+    /// The same without private addresses: for hosts that no manifest names.
+    #[must_use]
+    pub const fn public(self) -> Self {
+        Self { private: &[], ..self }
+    }
+}
+
 /// Where a call may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination<'a> {
     /// The manifest's host: keys are bound to it, and a request to any other is refused.
     pub host: &'a str,
-    /// `policy.egress.stand_in`: a server on 127.0.0.1 that plays the host. Only of a bundle that was admitted to the account.
+    /// A server on 127.0.0.1 that plays the host, see [`Reach`].
     pub stand_in: Option<&'a str>,
+    /// Hosts with a private address, see [`Reach`]. One that is named here is reached inside its networks and nowhere else;
+    /// never by a redirect from another host.
+    pub private: &'a [PrivateHost],
     /// Which redirects are followed.
     pub redirects: Redirects,
+}
+
+impl<'a> Destination<'a> {
+    /// A host by a policy's reach; no redirect is followed.
+    #[must_use]
+    pub const fn of(host: &'a str, reach: Reach<'a>) -> Self {
+        Self { host, stand_in: reach.stand_in, private: reach.private, redirects: Redirects::None }
+    }
 }
 
 /// Who is asked for names.

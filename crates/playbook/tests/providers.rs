@@ -87,7 +87,9 @@ fn no_provider_takes_trouble_for_an_answer() {
             };
             let error = |reason| (Status::Error, Some(reason));
             check(Err(&CallError::Timeout), error("timeout"));
-            check(Err(&CallError::Unreachable("dns".to_owned())), error("unreachable"));
+            check(Err(&CallError::Dns), error("dns"));
+            check(Err(&CallError::Tls("the handshake failed".to_owned())), error("tls"));
+            check(Err(&CallError::Unreachable("no connection".to_owned())), error("unreachable"));
             check(Err(&CallError::Refused("loopback".to_owned())), error("refused"));
             check(Err(&CallError::TooLarge), error("too_large"));
             check(Ok(&answer(429, "{}")), (Status::RateLimited, Some("http_429")));

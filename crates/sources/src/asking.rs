@@ -144,7 +144,7 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<
                 egress: world.egress,
                 lists: world.lists,
                 registries: world.registries,
-                stand_in: policy.egress.stand_in.as_deref(),
+                reach: policy.reach(),
                 stand_in_dns: policy.egress.stand_in_dns.as_ref(),
             },
             owner: terms.owner,
@@ -434,8 +434,7 @@ pub fn may_pass(outcome: &Outcome) -> bool {
     match (outcome.outcome, outcome.reason.as_deref()) {
         (Status::Pending | Status::RateLimited, _) => true,
         (Status::Error, Some(reason)) => {
-            matches!(reason, "timeout" | "unreachable" | "breaker_open" | "key_unavailable")
-                || reason.starts_with("http_5")
+            outcome.is_silence() || matches!(reason, "breaker_open" | "key_unavailable") || reason.starts_with("http_5")
         }
         _ => false,
     }

@@ -12,10 +12,11 @@ use playbook::{
     },
     manifest::{HostsFrom, ProviderKind, SYSTEM_RESOLVER},
     outcome::{Outcome, PENDING_SUBMITTED, Status},
-    ports::{Clock, Destination, Egress, Nameserver},
+    ports::{Clock, Destination, Egress, Nameserver, Reach},
 };
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use crate::{
     lines::Line,
@@ -34,8 +35,8 @@ pub(crate) struct Ways<'a, C, G, L> {
     pub lists: &'a L,
     /// Which registry answers for what.
     pub registries: &'a Registries,
-    /// `policy.egress.stand_in`.
-    pub stand_in: Option<&'a str>,
+    /// Where calls may go by the policy.
+    pub reach: Reach<'a>,
     /// `policy.egress.stand_in_dns`.
     pub stand_in_dns: Option<&'a SocketAddr>,
 }
@@ -144,9 +145,15 @@ impl<'a, C: Clock, G: Egress, L: Lists> Call<'a, C, G, L> {
             Ended::Refused(refusal @ (Refusal::BadKey | Refusal::Manifest)) => failed(manifest, refusal.reason(), now),
             Ended::Skipped(reason) => skipped(manifest, reason, now),
         };
-        let is_silence = matches!(outcome.reason.as_deref(), Some("timeout" | "unreachable"));
+        if matches!(outcome.reason.as_deref(), Some("mapping" | "garbage")) {
+            warn!(
+                provider.id = %manifest.id,
+                reason = outcome.reason,
+                "what the provider answered is not what its manifest reads"
+            );
+        }
         Called {
-            is_cut_short: self.is_short && is_silence && outcome.outcome == Status::Error,
+            is_cut_short: self.is_short && outcome.is_silence(),
             retry_after_seconds: self.retry_after_seconds.filter(|_| outcome.outcome == Status::RateLimited),
             used_up_seconds: self.used_up_seconds,
             calls: self.calls,
@@ -218,16 +225,16 @@ impl<'a, C: Clock, G: Egress, L: Lists> Call<'a, C, G, L> {
 
     async fn send(&mut self, request: &Request) -> Result<Answer, CallError> {
         let manifest = self.line.manifest;
-        let host = match manifest.hosts_from {
-            None => manifest.host.as_str(),
-            Some(HostsFrom::RdapBootstrap) => request.url.host_str().unwrap_or_default(),
+        let (host, reach) = match manifest.hosts_from {
+            None => (manifest.host.as_str(), self.ways.reach),
+            Some(HostsFrom::RdapBootstrap) => (request.url.host_str().unwrap_or_default(), self.ways.reach.public()),
         };
         let left = self.left();
         if left.is_zero() {
             return Err(CallError::Timeout);
         }
         self.calls += 1;
-        let to = Destination { host, stand_in: self.ways.stand_in, redirects: manifest.redirects };
+        let to = Destination { redirects: manifest.redirects, ..Destination::of(host, reach) };
         let answer = self.ways.egress.call(&to, request, left).await;
         self.retry_after_seconds = answer.as_ref().ok().and_then(retry_after_seconds);
         let now = self.ways.clock.now();

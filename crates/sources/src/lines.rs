@@ -13,7 +13,7 @@ use playbook::{
     Timestamp,
     bundle::Bundle,
     manifest::Manifest,
-    outcome::{Outcome, Status},
+    outcome::Outcome,
     ports::{Secret, Secrets},
 };
 use tokio::sync::Semaphore;
@@ -50,7 +50,7 @@ impl Sign {
     fn of(outcome: &Outcome) -> Self {
         let reason = outcome.reason.as_deref().unwrap_or_default();
         match (outcome.outcome, reason) {
-            (Status::Error, "timeout" | "unreachable" | "dns" | "tls") => Self::Ill,
+            _ if outcome.is_silence() => Self::Ill,
             (Status::Error, reason) if reason.starts_with("http_5") => Self::Ill,
             (Status::Error, "auth") => Self::BadKey,
             _ => Self::Well,

@@ -12,7 +12,6 @@ use ipnet::IpNet;
 use playbook::{
     Timestamp,
     lookup::{Method, Request},
-    manifest::Redirects,
     ports::{Clock, Destination, Egress},
 };
 use serde::Deserialize;
@@ -116,7 +115,7 @@ async fn fetch<C: Clock, G: Egress, L: Lists>(
     let url = Url::parse(&format!("https://{BOOTSTRAP_HOST}/rdap/{}", file.name())).map_err(|_| "no_bootstrap")?;
     let headers = vec![("accept".to_owned(), "application/json".to_owned())];
     let request = Request { method: Method::Get, url, headers, body: vec![] };
-    let to = Destination { host: BOOTSTRAP_HOST, stand_in: ways.stand_in, redirects: Redirects::None };
+    let to = Destination::of(BOOTSTRAP_HOST, ways.reach.public());
     let answer = ways.egress.call(&to, &request, timeout).await.map_err(|error| error.reason())?;
     if answer.status != 200 {
         return Err("no_bootstrap");

@@ -71,7 +71,7 @@ pub async fn write(
     }
     let works = groups.into_iter().filter_map(|(id, jobs)| {
         let target = bundle.targets.get(id)?;
-        Some(work(ports, Place::of(target), bundle.policy.egress.stand_in.as_deref(), jobs, holder))
+        Some(work(ports, Place::of(target), bundle.policy.reach(), jobs, holder))
     });
     for (index, result) in join_all(works).await.into_iter().flatten() {
         if let Some(slot) = results.get_mut(index) {
@@ -150,8 +150,8 @@ async fn known_entries(
             Ok(place) => place,
             Err(fault) => Place::Unknown(id, fault),
         };
-        let stand_in = bundle.and_then(|b| b.as_ref().ok()).and_then(|b| b.policy.egress.stand_in.as_deref());
-        work(ports, place, stand_in, jobs, holder)
+        let reach = bundle.and_then(|b| b.as_ref().ok()).map(|b| b.policy.reach()).unwrap_or_default();
+        work(ports, place, reach, jobs, holder)
     });
     for (index, result) in join_all(works).await.into_iter().flatten() {
         if let Some(slot) = results.get_mut(index) {

@@ -8,8 +8,7 @@ use std::time::Duration;
 use playbook::{
     Fault,
     lookup::CallError,
-    manifest::Redirects,
-    ports::{Destination, Egress, Secret},
+    ports::{Destination, Egress, Reach, Secret},
     target::{Call, Target},
 };
 use serde_json::{Value, json};
@@ -22,8 +21,8 @@ use request::Refusal;
 pub struct Wire<'a, G> {
     /// The way out.
     pub egress: &'a G,
-    /// `policy.egress.stand_in`: a server on loopback that plays the target.
-    pub stand_in: Option<&'a str>,
+    /// Where calls may go by the policy.
+    pub reach: Reach<'a>,
     /// The target's secret.
     pub secret: Option<&'a Secret>,
 }
@@ -75,7 +74,7 @@ pub async fn call(
         info!(target.id = %target.id, method = call.method.as_str(), path = %call.path, "not sent: dry run");
         return Ok(Reply::Done { external_id: None, permalink: None });
     }
-    let to = Destination { host: &target.host, stand_in: wire.stand_in, redirects: Redirects::None };
+    let to = Destination::of(&target.host, wire.reach);
     let timeout = Duration::from_millis(u64::from(target.timeout_ms));
     let answer = wire.egress.call(&to, &request, timeout).await.map_err(|error| missing(target, &error))?;
     answer::read(target, call, &document, &answer, wire.secret)
@@ -97,6 +96,8 @@ fn missing(target: &Target, error: &CallError) -> Fault {
     match error {
         CallError::Refused(_) => Fault::Misconfigured(message),
         CallError::TooLarge => Fault::Rejected(message),
-        CallError::Timeout | CallError::Unreachable(_) => Fault::Unavailable(message),
+        CallError::Timeout | CallError::Dns | CallError::Tls(_) | CallError::Unreachable(_) => {
+            Fault::Unavailable(message)
+        }
     }
 }

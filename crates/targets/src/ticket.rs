@@ -85,9 +85,9 @@ pub async fn reach(
     aim: Aim,
 ) -> Result<Told, Fault> {
     let digest = text.digest()?;
-    let stand_in = bundle.policy.egress.stand_in.as_deref();
+    let reach = bundle.policy.reach();
     let work = targets(bundle).map(|target| {
-        let one = One { world, stand_in, target, text, digest: &digest };
+        let one = One { world, reach, target, text, digest: &digest };
         async move { (target, one.reach(aim).await) }
     });
     let mut told = Told::default();

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use playbook::{
     Fault, IncidentId, Timestamp,
     ledger::{self, Claimed, Dropped, EntryState, Fresh, LedgerEntry, Written},
-    ports::{Clock, Egress, Secrets},
+    ports::{Clock, Egress, Reach, Secrets},
     served,
     target::Target,
 };
@@ -69,17 +69,11 @@ enum Step {
 type Results = Vec<(usize, Result<Settled, Fault>)>;
 
 /// Does the jobs at one target.
-pub async fn work(
-    ports: &impl Ports,
-    place: Place<'_>,
-    stand_in: Option<&str>,
-    jobs: Vec<Job<'_>>,
-    holder: &str,
-) -> Results {
+pub async fn work(ports: &impl Ports, place: Place<'_>, reach: Reach<'_>, jobs: Vec<Job<'_>>, holder: &str) -> Results {
     match place {
         Place::Served => listed(ports, None, jobs, holder).await,
         Place::Set(target) => listed(ports, Some(target), jobs, holder).await,
-        Place::Http(target) => over_https(ports, target, stand_in, jobs, holder).await,
+        Place::Http(target) => over_https(ports, target, reach, jobs, holder).await,
         Place::Unknown(id, fault) => {
             let mut results = vec![];
             for job in jobs {
@@ -250,7 +244,7 @@ async fn end(ports: &impl Ports, step: Result<Step, Fault>) -> Result<Settled, F
 async fn over_https(
     ports: &impl Ports,
     target: &Target,
-    stand_in: Option<&str>,
+    reach: Reach<'_>,
     jobs: Vec<Job<'_>>,
     holder: &str,
 ) -> Results {
@@ -262,7 +256,7 @@ async fn over_https(
         Ok(secret) => (secret, None),
         Err(fault) => (None, Some(fault)),
     };
-    let wire = Wire { egress: ports.egress(), stand_in, secret: secret.as_ref() };
+    let wire = Wire { egress: ports.egress(), reach, secret: secret.as_ref() };
     let mut in_a_row = 0;
     let mut results = vec![];
     for job in &jobs {

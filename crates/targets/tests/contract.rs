@@ -14,7 +14,7 @@ use std::{
 use ioc::Observable;
 use playbook::{
     lookup::{Answer, CallError, Request},
-    ports::{Destination, DnsAnswer, DnsQuestion, Egress, Nameserver, Secret},
+    ports::{Destination, DnsAnswer, DnsQuestion, Egress, Nameserver, Reach, Secret},
     target::{Call, Target},
 };
 use serde::Deserialize;
@@ -164,7 +164,7 @@ async fn check(target: &Target, fixture: &Fixture, path: &Path) {
         KEY
     });
     let egress = OneAnswer { answer: answer(&fixture.answer), requests: RefCell::default() };
-    let wire = Wire { egress: &egress, stand_in: None, secret: target.secret.as_ref().map(|_| &secret) };
+    let wire = Wire { egress: &egress, reach: Reach::default(), secret: target.secret.as_ref().map(|_| &secret) };
     let result = call(&wire, target, named(target, &fixture.call, path), &document(fixture)).await;
     let requests = egress.requests.borrow();
     assert_eq!(requests.len(), usize::from(fixture.expect.sends), "{place}");

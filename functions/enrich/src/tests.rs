@@ -267,6 +267,7 @@ fn policy(enrich: policy::Enrich) -> Policy {
         enrich,
         guard: policy::GuardPolicy::default(),
         egress: policy::Egress::default(),
+        network: policy::Network::default(),
         route: vec![],
         storm: policy::Storm::default(),
         ticket: policy::TicketPolicy::default(),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use playbook::{
     lookup::{Answer, retry_after_seconds},
-    manifest::Redirects,
     ports::{Destination, Egress, Secret},
 };
 use tokio::time::Instant;
@@ -46,7 +45,7 @@ pub(crate) async fn fetch(
     until: Instant,
 ) -> Result<Answer, Failure> {
     let request = source.feed.request(secret, query, headers).map_err(|error| Failure::new(error.to_string()))?;
-    let to = Destination { host: &source.feed.host, stand_in: source.stand_in, redirects: Redirects::None };
+    let to = Destination::of(&source.feed.host, source.reach);
     let left = until.saturating_duration_since(Instant::now()).min(TIMEOUT);
     let answer =
         egress.download(&to, &request, left, BODY_MAX_BYTES).await.map_err(|error| Failure::new(error.to_string()))?;

@@ -17,7 +17,7 @@ use playbook::{
     Fault,
     bundle::Bundle,
     intake::{Feed, IntakeSource},
-    ports::{Clock, Egress, Evidence, Queue, Secrets},
+    ports::{Clock, Egress, Evidence, Queue, Reach, Secrets},
     rows::Rows,
 };
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ pub struct World<'a, R, E, S, Q, C, G> {
 struct Source<'a> {
     manifest: &'a IntakeSource,
     feed: &'a Feed,
-    stand_in: Option<&'a str>,
+    reach: Reach<'a>,
 }
 
 /// Polls every feed of the bundle whose time has come. `config` is the bundle's digest and the account the function runs
@@ -110,7 +110,7 @@ pub async fn run(
     let ends_at = Instant::now() + remaining.saturating_sub(RESERVE);
     let (digest, account) = config;
     let bundle = Bundle::load(world.evidence, digest, account).await?;
-    let stand_in = bundle.policy.egress.stand_in.as_deref();
+    let reach = bundle.policy.reach();
     let mut output = Output::default();
     let mut first_fault = None;
     for manifest in bundle.intake.values().filter(|source| source.off_reason().is_none()) {
@@ -123,7 +123,7 @@ pub async fn run(
             output.waiting += 1;
             continue;
         }
-        let source = Source { manifest, feed, stand_in };
+        let source = Source { manifest, feed, reach };
         match poll::poll(world, source, is_asked_for, ends_at.min(Instant::now() + FEED_TIME)).await {
             Ok(polled) => output.count(polled),
             Err(fault) => {

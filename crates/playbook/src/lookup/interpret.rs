@@ -3,7 +3,7 @@
 use ioc::Observable;
 use serde_json::Value;
 
-use super::{Answer, CallError, opinion};
+use super::{Answer, CallError, document, opinion};
 use crate::{
     Timestamp,
     manifest::{Manifest, OutcomeRule, ResetIs},
@@ -164,7 +164,7 @@ struct Document {
 
 impl Document {
     fn of(observable: &Observable, answer: &Answer) -> Option<Self> {
-        let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let body = document::read(&answer.body);
         let is_json = body.is_some();
         let observable = serde_json::to_value(observable).ok()?;
         let document =

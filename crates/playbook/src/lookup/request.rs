@@ -207,6 +207,9 @@ impl<'a> Filler<'a> {
 }
 
 #[cfg(test)]
+mod generated;
+
+#[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
 

@@ -79,14 +79,47 @@ const REFUSED: [&str; 21] = [
     "shuffle",
 ];
 
+/// Those of [`BUILT_INS`] whose values are numbers, truths and short texts; only they may be handed on as values.
+const SCALARS: [&str; 20] = [
+    "abs",
+    "average",
+    "boolean",
+    "ceil",
+    "contains",
+    "count",
+    "exists",
+    "floor",
+    "fromMillis",
+    "length",
+    "max",
+    "min",
+    "not",
+    "number",
+    "power",
+    "round",
+    "sqrt",
+    "sum",
+    "toMillis",
+    "type",
+];
+
 /// Stands for `&`.
 pub(super) const CONCATENATE: &str = "playbook_concatenate";
 /// Stands for `$join`.
 pub(super) const JOIN: &str = "playbook_join";
 /// Stands for `$string`.
 pub(super) const STRING: &str = "playbook_string";
+/// Stands for `$distinct`, whose own takes the square of the list's length.
+pub(super) const DISTINCT: &str = "playbook_distinct";
+/// Stands around whatever makes a list, an object or a text.
+pub(super) const KEEP: &str = "playbook_keep";
+/// Stands around a text that is taken apart.
+pub(super) const SHORT: &str = "playbook_short";
 
 const NESTING: usize = 120;
+/// Arguments of a call, and items of a list that are no constants.
+const ARGUMENTS_MAX: usize = 20;
+const ITEMS_MAX: usize = 100;
 
 /// The tree with its capped functions, or the first thing in it that may not be used.
 pub(super) fn harden(tree: AstNode) -> Result<AstNode, MappingError> {
@@ -108,12 +141,45 @@ fn is_refused(name: &str) -> bool {
     REFUSED.contains(&name)
 }
 
+fn is_short(name: &str) -> bool {
+    SCALARS.contains(&name) || !BUILT_INS.contains(&name)
+}
+
+fn around(name: &str, node: AstNode) -> AstNode {
+    AstNode::Function { name: name.to_owned(), args: vec![node], is_builtin: true }
+}
+
+/// Whether an expression makes a list, an object or a text, and does not only name one.
+fn makes_something(node: &AstNode) -> bool {
+    match node {
+        AstNode::Path { steps } => !matches!(
+            steps.as_slice(),
+            [PathStep { node: AstNode::Name(_) | AstNode::Variable(_), stages, .. }] if stages.is_empty()
+        ),
+        AstNode::Function { name, .. } => !is_short(name),
+        AstNode::Binary { op, .. } => *op == BinaryOp::Range,
+        AstNode::Array(_) | AstNode::Object(_) | AstNode::ObjectTransform { .. } | AstNode::Sort { .. } => true,
+        _ => false,
+    }
+}
+
+fn is_constant(node: &AstNode) -> bool {
+    matches!(node, AstNode::String(_) | AstNode::Number(_) | AstNode::Boolean(_) | AstNode::Null)
+}
+
 fn refuse<T>(what: impl Into<String>) -> Result<T, MappingError> {
     Err(MappingError::Refused(what.into()))
 }
 
 impl Walk {
+    /// The node, weighed where it makes something.
     fn node(&mut self, node: AstNode, depth: usize) -> Result<AstNode, MappingError> {
+        let is_weighed = makes_something(&node);
+        let node = self.bare(node, depth)?;
+        Ok(if is_weighed { around(KEEP, node) } else { node })
+    }
+
+    fn bare(&mut self, node: AstNode, depth: usize) -> Result<AstNode, MappingError> {
         if depth > NESTING {
             return Err(MappingError::TooDeep);
         }
@@ -134,7 +200,7 @@ impl Walk {
             AstNode::Transform { .. } => return refuse("|…|…|"),
             AstNode::Variable(name) => {
                 self.read(&name)?;
-                if name == "join" || name == "string" {
+                if !is_short(&name) {
                     return refuse(format!("${name} as a value"));
                 }
                 AstNode::Variable(name)
@@ -150,12 +216,22 @@ impl Walk {
                     return refuse(format!("{name}() without $"));
                 }
                 self.read(&name)?;
+                if args.len() > ARGUMENTS_MAX {
+                    return refuse(format!("${name} with more than {ARGUMENTS_MAX} arguments"));
+                }
+                let mut args = self.nodes(args, deeper)?;
+                if name == "split" || name == "match" {
+                    // With one argument the context is the text.
+                    let text = if args.len() > 1 { args.remove(0) } else { AstNode::Variable(String::new()) };
+                    args.insert(0, around(SHORT, text));
+                }
                 let name = match name.as_str() {
                     "join" => JOIN.to_owned(),
                     "string" => STRING.to_owned(),
+                    "distinct" => DISTINCT.to_owned(),
                     _ => name,
                 };
-                AstNode::Function { name, args: self.nodes(args, deeper)?, is_builtin }
+                AstNode::Function { name, args, is_builtin }
             }
             AstNode::Call { procedure, args } => {
                 AstNode::Call { procedure: self.boxed(*procedure, deeper)?, args: self.nodes(args, deeper)? }
@@ -166,13 +242,24 @@ impl Walk {
                 }
                 AstNode::Lambda { params, body: self.boxed(*body, deeper)?, signature, thunk }
             }
-            AstNode::Array(items) => AstNode::Array(self.nodes(items, deeper)?),
+            AstNode::Array(items) => {
+                if items.iter().filter(|item| !is_constant(item)).count() > ITEMS_MAX {
+                    return refuse(format!("a list of more than {ITEMS_MAX} expressions"));
+                }
+                // A list in a list stays one, which is told by how it is written.
+                let item = |item| match item {
+                    list @ AstNode::Array(_) => self.bare(list, deeper),
+                    item => self.node(item, deeper),
+                };
+                AstNode::Array(items.into_iter().map(item).collect::<Result<_, _>>()?)
+            }
             AstNode::ArrayGroup(items) => AstNode::ArrayGroup(self.nodes(items, deeper)?),
             AstNode::Block(items) => AstNode::Block(self.nodes(items, deeper)?),
             AstNode::Object(members) => AstNode::Object(self.pairs(members, deeper)?),
-            AstNode::ObjectTransform { input, pattern } => {
-                AstNode::ObjectTransform { input: self.boxed(*input, deeper)?, pattern: self.pairs(pattern, deeper)? }
-            }
+            AstNode::ObjectTransform { input, pattern } => AstNode::ObjectTransform {
+                input: Box::new(self.bare(*input, deeper)?),
+                pattern: self.pairs(pattern, deeper)?,
+            },
             AstNode::Conditional { condition, then_branch, else_branch } => AstNode::Conditional {
                 condition: self.boxed(*condition, deeper)?,
                 then_branch: self.boxed(*then_branch, deeper)?,
@@ -184,7 +271,7 @@ impl Walk {
                     .into_iter()
                     .map(|(term, ascending)| Ok((self.node(term, deeper)?, ascending)))
                     .collect::<Result<_, _>>()?;
-                AstNode::Sort { input: self.boxed(*input, deeper)?, terms }
+                AstNode::Sort { input: Box::new(self.bare(*input, deeper)?), terms }
             }
         })
     }
@@ -211,7 +298,7 @@ impl Walk {
         }
         let stages = step.stages.into_iter().map(|stage| {
             Ok(match stage {
-                Stage::Filter(filter) => Stage::Filter(self.boxed(*filter, depth)?),
+                Stage::Filter(filter) => Stage::Filter(Box::new(self.bare(*filter, depth)?)),
                 Stage::KeepArray => Stage::KeepArray,
                 Stage::Index(name) => {
                     self.bind(&name)?;

@@ -461,6 +461,71 @@ fn one_more_voice_against_it_never_makes_it_better() {
     });
 }
 
+/// What a source has said before may raise a verdict, never lower it, however opinions are merged.
+#[test]
+fn what_is_stale_never_makes_it_better() {
+    let stale = (any_facts(), any_outcome(), any_opinion());
+    holds("what is stale never makes it better", &stale, |(facts, outcome, opinion)| {
+        let failed = Outcome {
+            outcome: Status::Error,
+            reason: Some("timeout".to_owned()),
+            opinion: None,
+            context: false,
+            ..outcome
+        };
+        let before = Outcome {
+            stale: Some(Box::new(Stale { opinion: opinion.clone(), fetched_at: failed.fetched_at })),
+            ..failed.clone()
+        };
+        let reached = |outcome: Outcome| {
+            let mut facts = facts.clone();
+            facts.outcomes.push(outcome);
+            reach(&facts)
+        };
+        let (without, with) = (reached(failed), reached(before));
+        prop_assert!(with.verdict >= without.verdict, "{without:?}\n{with:?}");
+        prop_assert_eq!(with.degraded, without.degraded);
+        prop_assert_eq!(&with.coverage, &without.coverage);
+        let is_bad = matches!(opinion.verdict, Judgement::Malicious | Judgement::Suspicious);
+        prop_assert!(is_bad || with == without, "only what speaks against it counts: {with:?}");
+        Ok(())
+    });
+}
+
+/// Two aggregators that repeat each other, and then the source itself: its word takes no weight away.
+#[test]
+fn who_repeats_whom_is_settled_by_weight_and_not_by_turn() {
+    let says = |provider: &str, family: &str, grade, upstreams: &[&str]| {
+        let opinion = Opinion {
+            verdict: Judgement::Malicious,
+            score: 90,
+            grade: Some(grade),
+            own: false,
+            upstreams: upstreams.iter().map(|family| (*family).to_owned()).collect(),
+            tags: vec![],
+            evidence: None,
+            permalink: None,
+            last_seen: None,
+        };
+        answer(provider, family, Status::Found, Some(opinion))
+    };
+    let check = |outcomes: Vec<Outcome>, expected: &[&str], malicious: u32| {
+        let verdict = reach(&Facts { outcomes, ..bare(ObservableType::Url) });
+        let counts: Vec<&str> = verdict.opinions.iter().filter(|o| o.counts).map(|o| o.provider.as_str()).collect();
+        assert_eq!((counts.as_slice(), verdict.sums.malicious), (expected, malicious));
+    };
+    let mirror = || says("mirror", "mirror", Grade::B, &["source"]);
+    let echo = || says("echo", "source", Grade::D, &["source", "third"]);
+    let source = |grade| says("source", "source", grade, &[]);
+    check(vec![mirror(), echo()], &["mirror"], 7_500);
+    check(vec![mirror(), echo(), source(Grade::C)], &["mirror"], 7_500);
+    check(vec![mirror(), echo(), source(Grade::A)], &["source"], 10_000);
+    // While it also speaks for itself, an aggregator counts beside its upstream.
+    let both = || says("both", "both", Grade::C, &["source", "both"]);
+    check(vec![both(), source(Grade::A)], &["both", "source"], 15_000);
+    check(vec![both(), mirror(), source(Grade::A)], &["both", "source"], 15_000);
+}
+
 #[test]
 fn what_is_withheld_has_no_opinion_and_no_coverage() {
     let verdict = reach(&Facts { withheld: Some(Withheld::Own), ..bare(ObservableType::DomainName) });

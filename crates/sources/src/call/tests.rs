@@ -182,7 +182,7 @@ impl World {
             egress: &self.outside,
             lists: &self.outside,
             registries: &self.registries,
-            stand_in: None,
+            reach: Reach::default(),
             stand_in_dns: None,
         }
     }
@@ -364,4 +364,23 @@ async fn an_old_file_is_better_than_none() {
     assert_eq!(said(&world.ask("evil.example").await), (Status::Found, None, 1));
     world.outside.says(NAMES, 200, &json!({ "services": [] }));
     assert_eq!(said(&world.ask("evil.example").await), (Status::Skipped, Some("no_rdap"), 0));
+}
+
+#[test]
+fn silence_may_pass_and_breaks_the_line() {
+    let check = |reason: &str, is_silence: bool| {
+        let world = World::of(ONE_STEP, Outside::answering(&[]));
+        let outcome = failed(world.line.manifest, reason, world.clock.now());
+        assert_eq!((crate::may_pass(&outcome), outcome.is_silence()), (is_silence, is_silence), "{reason}");
+        for _ in 0..crate::lines::BREAKER_FAILURES {
+            world.line.count(&outcome);
+        }
+        assert_eq!(world.line.is_broken(), is_silence, "{reason}");
+    };
+    for reason in ["timeout", "dns", "tls", "unreachable"] {
+        check(reason, true);
+    }
+    for reason in ["refused", "too_large", "garbage", "mapping", "auth", "http_404"] {
+        check(reason, false);
+    }
 }

@@ -3,7 +3,7 @@
 use data_encoding::HEXLOWER;
 use playbook::{
     Fault, Timestamp,
-    ports::{Clock, Egress, Entropy, Secrets},
+    ports::{Clock, Egress, Entropy, Reach, Secrets},
     rows::{Commit, Condition, Row, Rows, Write},
     target::{Call, Calls, Effect, Target},
     ticket::{Text, Ticket},
@@ -22,7 +22,7 @@ const MARGIN_MS: i64 = 5_000;
 /// One incident at one target.
 pub(super) struct One<'a, R, C, G, S, N> {
     pub world: &'a World<'a, R, C, G, S, N>,
-    pub stand_in: Option<&'a str>,
+    pub reach: Reach<'a>,
     pub target: &'a Target,
     pub text: &'a Text,
     pub digest: &'a str,
@@ -192,7 +192,7 @@ impl<R: Rows, C: Clock, G: Egress, S: Secrets, N: Entropy> One<'_, R, C, G, S, N
             Some(id) => self.world.secrets.secret(id).await?,
             None => None,
         };
-        let wire = Wire { egress: self.world.egress, stand_in: self.stand_in, secret: secret.as_ref() };
+        let wire = Wire { egress: self.world.egress, reach: self.reach, secret: secret.as_ref() };
         let reply = http::call(&wire, self.target, call, &self.document(claimed, now)).await?;
         debug!(incident.id = %self.text.incident_id, target.id = %self.target.id, ?reply, "called");
         Ok(reply)

@@ -18,8 +18,7 @@ use openidconnect::{
 use playbook::{
     Timestamp,
     lookup::{self, CallError},
-    manifest::Redirects,
-    ports::{Destination, Egress},
+    ports::{Destination, Egress, Reach},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -243,7 +242,9 @@ impl<G: Egress> Issuer<'_, G> {
         };
         let headers = request.headers().iter().filter_map(text).collect();
         let request = lookup::Request { method, url, headers, body: request.into_body() };
-        let to = Destination { host: &host, stand_in: stand_in.as_deref(), redirects: Redirects::None };
+        // The issuer comes from the stack, not from a policy: it has a public address.
+        let reach = Reach { stand_in: stand_in.as_deref(), ..Reach::default() };
+        let to = Destination::of(&host, reach);
         let answer = self.egress.download(&to, &request, CALL_TIMEOUT, BODY_MAX_BYTES).await?;
         let mut response = http::Response::builder().status(answer.status);
         for (name, value) in &answer.headers {
