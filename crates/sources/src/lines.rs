@@ -13,7 +13,7 @@ use playbook::{
     Timestamp,
     bundle::Bundle,
     manifest::Manifest,
-    outcome::Outcome,
+    outcome::{Outcome, Status},
     ports::{Secret, Secrets},
 };
 use tokio::sync::Semaphore;

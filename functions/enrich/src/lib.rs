@@ -5,6 +5,7 @@ mod postpone;
 
 use std::time::Duration;
 
+use futures::future::try_join;
 use playbook::{
     Fault, IncidentId, Timestamp,
     bundle::Bundle,
@@ -121,10 +122,14 @@ pub async fn run(
     let started = Instant::now();
     let Input { incident_id, run, offset, count } = input;
     let incident = Incident::load(world.rows, &incident_id).await?;
-    let extraction = extraction(world.rows, world.evidence, &incident_id, run).await?;
+    // Two documents, one wait.
+    let (extraction, bundle) = try_join(
+        extraction(world.rows, world.evidence, &incident_id, run),
+        Bundle::load(world.evidence, &incident.config_digest, account),
+    )
+    .await?;
     let chunk = extraction.observables.get(offset..).unwrap_or_default();
     let chunk = chunk.get(..count.min(chunk.len())).unwrap_or_default();
-    let bundle = Bundle::load(world.evidence, &incident.config_digest, account).await?;
 
     let budget = Duration::from_millis(bundle.policy.enrich.deadline_ms).min(remaining.saturating_sub(RESERVE));
     let sources = sources::World {
@@ -150,7 +155,7 @@ pub async fn run(
         payer: Payer::of(&incident, run, &bundle.policy.enrich.budget, (chunk.len(), extraction.observables.len())),
     };
     let note = async |plan: Effort| note_plan(world.rows, (&incident_id, run, offset), plan).await;
-    let Asked { observables, postponed, efforts } = sources::ask(&sources, ask, note).await?;
+    let Asked { observables, postponed, efforts } = Box::pin(sources::ask(&sources, ask, note)).await?;
 
     let now = world.clock.now();
     let pending = postpone::keep(world.rows, (&incident, run, &bundle), &before, &postponed, now).await?;

@@ -11,7 +11,7 @@ use crate::{
     case::Case,
     incident::{EvidenceRef, Kind, Sighted},
     manifest::Tlp,
-    outcome::{Opinion, Status},
+    outcome::{Opinion, Stale, Status},
     policy::{DocumentationRanges, Policy},
     receipt::Receipt,
     severity::Severity,

@@ -94,12 +94,12 @@ fn counting(seen_by: &[(Weighed, &[String])], at_least: u32) -> Vec<bool> {
     for verdict in [Judgement::Unknown, Judgement::Benign, Judgement::Suspicious, Judgement::Malicious] {
         let fits =
             |(weighed, _): &&(Weighed, &[String])| weighed.verdict == verdict && weighed.weight_hundredths >= at_least;
-        let voices: Vec<(usize, &Weighed, &[String])> = (0..)
+        let voices: Vec<Voice<'_>> = (0..)
             .zip(seen_by)
             .filter(|(_, seen)| fits(seen))
             .map(|(at, (weighed, upstreams))| (at, weighed, *upstreams))
             .collect();
-        for at in Selection::heaviest(&voices) {
+        for at in heaviest(&voices) {
             if let Some(counts) = counts.get_mut(at) {
                 *counts = true;
             }
@@ -111,75 +111,56 @@ fn counting(seen_by: &[(Weighed, &[String])], at_least: u32) -> Vec<bool> {
 /// The most aggregators that are tried together with each other; the lightest beyond them do not count.
 const AGGREGATORS_MAX: usize = 10;
 
-/// Voices that count together.
-struct Selection;
+/// An opinion that may count: its place in the order of [`weigh`], its weight, and whom it repeats.
+type Voice<'v> = (usize, &'v Weighed, &'v [String]);
 
-impl Selection {
-    /// The places of the voices of the heaviest selection. Voices are in the order of [`weigh`].
-    fn heaviest(voices: &[(usize, &Weighed, &[String])]) -> Vec<usize> {
-        // Of each family the heaviest that speaks for itself.
-        let mut direct: BTreeMap<&str, (usize, u32)> = BTreeMap::new();
-        for (at, weighed, _) in voices.iter().filter(|(_, _, upstreams)| upstreams.is_empty()) {
-            direct.entry(&weighed.family).or_insert((*at, weighed.weight_hundredths));
-        }
-        let aggregators: Vec<_> =
-            voices.iter().filter(|(_, _, upstreams)| !upstreams.is_empty()).take(AGGREGATORS_MAX).collect();
-        let mut best: Option<(u64, u32, u32)> = None;
-        for mask in 0..1_u32 << aggregators.len() {
-            let chosen = || (0..).zip(&aggregators).filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, voice)| *voice);
-            if let Some(weight) = Self::weight(&direct, chosen()) {
-                let key = (weight, u32::MAX - mask.count_ones(), u32::MAX - mask);
-                best = best.max(Some(key));
-            }
-        }
-        let mask = best.map_or(0, |(_, _, left)| u32::MAX - left);
-        let chosen: Vec<_> =
-            (0..).zip(&aggregators).filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, v)| *v).collect();
-        let silent = Self::silent(&direct, chosen.iter().copied()).unwrap_or_default();
-        let own = direct.iter().filter(|(family, _)| !silent.contains(*family)).map(|(_, (at, _))| *at);
-        own.chain(chosen.iter().map(|(at, _, _)| *at)).collect()
-    }
+/// Of each family the heaviest voice that repeats nobody: its place and weight.
+type Direct<'v> = BTreeMap<&'v str, (usize, u32)>;
 
-    /// What these aggregators and everybody who may speak beside them weigh; `None` where they do not go together.
-    fn weight<'v>(
-        direct: &BTreeMap<&str, (usize, u32)>,
-        chosen: impl Iterator<Item = &'v (usize, &'v Weighed, &'v [String])> + Clone,
-    ) -> Option<u64> {
-        let silent = Self::silent(direct, chosen.clone())?;
-        let own = direct.iter().filter(|(family, _)| !silent.contains(*family));
-        let own: u64 = own.map(|(_, (_, weight))| u64::from(*weight)).sum();
-        Some(own + chosen.map(|(_, weighed, _)| u64::from(weighed.weight_hundredths)).sum::<u64>())
+/// The places of the voices of the heaviest selection. Voices are in the order of [`weigh`].
+fn heaviest(voices: &[Voice<'_>]) -> Vec<usize> {
+    let mut direct = Direct::new();
+    for (at, weighed, _) in voices.iter().filter(|(_, _, upstreams)| upstreams.is_empty()) {
+        direct.entry(&weighed.family).or_insert((*at, weighed.weight_hundredths));
     }
+    let repeating = voices.iter().filter(|(_, _, upstreams)| !upstreams.is_empty());
+    let aggregators: Vec<&Voice<'_>> = repeating.take(AGGREGATORS_MAX).collect();
+    let mut best: Option<(u64, Vec<usize>)> = None;
+    let mut masks: Vec<u32> = (0..1_u32 << aggregators.len()).collect();
+    masks.sort_by_key(|mask| (mask.count_ones(), *mask));
+    for mask in masks {
+        let of_mask = (0..).zip(&aggregators).filter(|(bit, _)| mask & (1_u32 << bit) != 0);
+        let chosen: Vec<&Voice<'_>> = of_mask.map(|(_, voice)| *voice).collect();
+        let Some(silent) = silent(&direct, &chosen) else { continue };
+        let own = || direct.iter().filter(|(family, _)| !silent.contains(*family)).map(|(_, own)| *own);
+        let repeated = chosen.iter().map(|(at, weighed, _)| (*at, weighed.weight_hundredths));
+        let weight = own().chain(repeated.clone()).map(|(_, weight)| u64::from(weight)).sum();
+        if best.as_ref().is_none_or(|(most, _)| weight > *most) {
+            best = Some((weight, own().chain(repeated).map(|(at, _)| at).collect()));
+        }
+    }
+    best.map(|(_, places)| places).unwrap_or_default()
+}
 
-    /// The families that do not speak for themselves beside these aggregators: theirs, and for each the lightest of its
-    /// upstreams for which nobody else speaks. `None` where one of them would only repeat the others.
-    fn silent<'v>(
-        direct: &BTreeMap<&str, (usize, u32)>,
-        chosen: impl Iterator<Item = &'v (usize, &'v Weighed, &'v [String])> + Clone,
-    ) -> Option<BTreeSet<&'v str>> {
-        let mut silent: BTreeSet<&str> = BTreeSet::new();
-        for (_, weighed, _) in chosen.clone() {
-            // A family counts once.
-            if !silent.insert(&weighed.family) {
-                return None;
-            }
-        }
-        let families = silent.clone();
-        for (at, _, upstreams) in chosen.clone() {
-            let speaks = |other: &(usize, &Weighed, &[String]), family: &str| {
-                other.0 != *at && (other.1.family == family || other.2.iter().any(|up| up == family))
-            };
-            let has_no_other_voice = |family: &&String| !chosen.clone().any(|other| speaks(other, family));
-            let own_voice = |family: &str| {
-                let is_silent = families.contains(family);
-                direct.get(family).filter(|_| !is_silent).map_or(0, |(_, weight)| *weight)
-            };
-            let witness =
-                upstreams.iter().filter(has_no_other_voice).min_by_key(|family| (own_voice(family), *family))?;
-            silent.insert(witness);
-        }
-        Some(silent)
+/// The families that do not speak for themselves beside these aggregators: theirs, and for each the lightest of its upstreams
+/// for which nobody else speaks. `None` where two are of one family, or one would only repeat the others.
+fn silent<'v>(direct: &Direct<'_>, chosen: &[&Voice<'v>]) -> Option<BTreeSet<&'v str>> {
+    let families: BTreeSet<&str> = chosen.iter().map(|(_, weighed, _)| weighed.family.as_str()).collect();
+    if families.len() < chosen.len() {
+        return None;
     }
+    let mut silent = families.clone();
+    for (at, _, upstreams) in chosen {
+        let has_no_other_voice = |family: &&String| {
+            let others = chosen.iter().filter(|(other, ..)| other != at);
+            !others.into_iter().any(|(_, other, ups)| other.family == **family || ups.contains(family))
+        };
+        let own_weight =
+            |family: &str| direct.get(family).filter(|_| !families.contains(family)).map_or(0, |(_, weight)| *weight);
+        let free = upstreams.iter().filter(has_no_other_voice).min_by_key(|family| (own_weight(family), *family))?;
+        silent.insert(free);
+    }
+    Some(silent)
 }
 
 /// As the first edition counted: who was heard, itself or through an aggregator, was not heard again.

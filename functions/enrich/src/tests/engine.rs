@@ -230,7 +230,7 @@ async fn what_is_stale_may_raise_a_verdict_and_the_lookup_stays_failed() {
 async fn what_a_person_asks_to_be_looked_at_again_is_asked_anew_and_once() {
     let desk = Desk::new(vec![provider("a", ""), provider("b", "")]).await;
     desk.told("one", &addresses(4)).await;
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     let now = desk.clock.now();
     let again = desk.admit_as("mail", "again", &addresses(4), json!({ "asked_again": 1, "started_at": now })).await;
     desk.run(&again).await.unwrap();
@@ -240,13 +240,13 @@ async fn what_a_person_asks_to_be_looked_at_again_is_asked_anew_and_once() {
     assert_eq!(desk.egress.calls.borrow().len(), 16);
     // What does not answer now is not worse known than before.
     desk.egress.set("a", Does::Refuse);
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     let now = desk.clock.now();
     let third = desk.admit_as("mail", "third", &addresses(1), json!({ "asked_again": 1, "started_at": now })).await;
     desk.run(&third).await.unwrap();
     let outcome = &desk.outcomes(&third).await[0][0];
     assert_eq!(tell(std::slice::from_ref(outcome)), "a error(unreachable)");
-    assert!(outcome.stale.as_deref().is_some_and(|stale| stale.is_bad()));
+    assert!(outcome.stale.as_deref().is_some_and(playbook::outcome::Stale::is_bad));
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,9 +328,8 @@ async fn two_hundred_incidents_at_a_provider_of_four_a_minute() {
         rounds += 1;
         assert!(rounds < 1_000, "it never ends");
     }
-    let calls = desk.egress.calls.borrow();
-    let moments: Vec<Instant> = calls.iter().map(|call| call.2).collect();
-    let minute = Duration::from_secs(60);
+    let moments: Vec<Instant> = desk.egress.calls.borrow().iter().map(|call| call.2).collect();
+    let minute = Duration::from_mins(1);
     let fullest =
         (0..moments.len()).map(|n| moments[n..].iter().take_while(|at| **at - moments[n] < minute).count()).max();
     assert_eq!(
