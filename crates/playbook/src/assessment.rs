@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Fault, IncidentId, Timestamp,
     campaign::Campaign,
+    effort::Efforts,
     incident::{EvidenceRef, Extraction, Incident, Kind, Omission, Run, Sighted},
     manifest::Tlp,
     plan::Plan,
@@ -167,6 +168,9 @@ pub struct Assessment {
     pub receipts: EvidenceRef,
     /// What the extraction left out.
     pub omissions: Vec<Omission>,
+    /// What the lookups of this run took: planned before the first call, and made.
+    #[serde(default)]
+    pub efforts: Efforts,
     /// Sources that were asked about nothing because they are off, such as `virustotal: disabled`.
     #[serde(default)]
     pub off: Vec<String>,

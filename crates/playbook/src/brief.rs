@@ -93,6 +93,8 @@ pub struct Brief {
     pub findings_left_out: usize,
     /// Required sources that failed.
     pub failed: Vec<String>,
+    /// What the lookups took, in one line; empty where nobody noted it.
+    pub effort: String,
     /// Sources that are off, with the reason, in one line; empty when there are none.
     pub off: String,
     /// What was not looked up, and why.
@@ -181,6 +183,7 @@ impl Brief {
             findings,
             findings_left_out,
             failed: lines(&assessment.failed),
+            effort: words::effort(&assessment.efforts),
             off: lines(&assessment.off).join(", "),
             withheld: findings::withheld(assessment),
             omissions: bounded(

@@ -12,6 +12,7 @@ use playbook::{
     assessment::{Assessment, Basis, Route},
     bundle::Bundle,
     case::{self, Case, SaidBefore},
+    effort::Efforts,
     incident::{Enriched, Enrichment, EvidenceRef, Extraction, Incident, Pointer, Run, Sighted},
     outcome::Outcome,
     ports::{Clock, Evidence},
@@ -65,7 +66,7 @@ pub async fn run(
     let work = Run::load(rows, &incident.incident_id, input.run).await?;
     let extraction = work.extraction.ok_or_else(|| Fault::Rejected("the run has no extraction".to_owned()))?;
     let extraction: Extraction = document(&evidence.fetch(&extraction).await?)?;
-    let mut outcomes = outcomes(evidence, rows, &incident.incident_id, input.run).await?;
+    let (mut outcomes, efforts) = outcomes(evidence, rows, &incident.incident_id, input.run).await?;
 
     let pinned = rows.get(&Pinned::key(&incident.incident_id)).await?.as_ref().map(Row::read).transpose()?;
     let basis = Basis::of(&incident, &extraction, pinned);
@@ -88,7 +89,7 @@ pub async fn run(
         related: correlation.related,
         campaign: correlation.campaign,
     };
-    let assessment = case.conclude(&bundle, stored, now)?;
+    let assessment = Assessment { efforts, ..case.conclude(&bundle, stored, now)? };
     store(evidence, rows, &assessment).await?;
 
     info!(
@@ -180,15 +181,17 @@ async fn outcomes(
     rows: &impl Rows,
     id: &IncidentId,
     run: u32,
-) -> Result<BTreeMap<String, Vec<Outcome>>, Fault> {
+) -> Result<(BTreeMap<String, Vec<Outcome>>, Efforts), Fault> {
     let mut outcomes = BTreeMap::new();
+    let mut efforts = Efforts::default();
     for row in rows.list(&format!("incident#{id}"), &format!("enrichment#{run}#")).await? {
         let pointer: Pointer = row.read()?;
         let enrichment: Enrichment = document(&evidence.fetch(&pointer.document).await?)?;
+        efforts += enrichment.efforts;
         outcomes
             .extend(enrichment.observables.into_iter().map(|Enriched { observable, outcomes }| (observable, outcomes)));
     }
-    Ok(outcomes)
+    Ok((outcomes, efforts))
 }
 
 /// What people have said of this observable before: a decision while it rules, and every false positive.

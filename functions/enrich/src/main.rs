@@ -22,7 +22,8 @@ async fn main() -> Result<(), Error> {
     let world = World { rows, evidence, verdicts, quotas, secrets, clock, egress, lists, registries, queue };
 
     aws::serve(async |input, invocation: Invocation| {
-        let result = enrich::run(&world, &invocation.account, invocation.remaining(), input).await;
+        let run = enrich::run(&world, &invocation.account, invocation.remaining(), input);
+        let result = Box::pin(run).await;
         platform.capacity().log();
         aws::metrics::tell(env!("CARGO_PKG_NAME"), result.as_ref().map(enrich::Output::metrics));
         result

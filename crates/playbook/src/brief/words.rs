@@ -3,6 +3,7 @@
 use crate::{
     Timestamp,
     assessment::Said,
+    effort::Efforts,
     outcome::Judgement,
     verdict::{Reason, Verdict},
 };
@@ -136,7 +137,7 @@ pub fn says(said: &Said) -> String {
     let is_reduced = said.reason.as_deref() == Some("reduced");
     let asked = if is_reduced { ", asked without user, query and fragment" } else { "" };
     let reason = said.reason.as_deref().map_or_else(String::new, |reason| format!(": {}", hostile(reason, 120)));
-    match said.outcome.as_str() {
+    let now = match said.outcome.as_str() {
         "found" => match &said.verdict {
             Some(verdict) => format!("says {}{asked}", hostile(verdict, 40)),
             None => format!("knows it, has no opinion{asked}"),
@@ -147,12 +148,36 @@ pub fn says(said: &Said) -> String {
         "skipped" => format!("not asked{reason}"),
         "pending" => format!("answer still to come{reason}"),
         other => format!("{}{reason}", hostile(other, 40)),
+    };
+    match &said.verdict {
+        Some(verdict) if said.outcome != "found" => format!("{now}; it said {} before", hostile(verdict, 40)),
+        _ => now,
     }
+}
+
+/// What the lookups took: `36 lookups: 12 known already, 24 calls (25 planned), 2 put off; the calls cost $0.12`.
+pub fn effort(efforts: &Efforts) -> String {
+    let Efforts { planned, made } = efforts;
+    if made.lookups == 0 {
+        return String::new();
+    }
+    let planned = if planned.calls == made.calls { String::new() } else { format!(" ({} planned)", planned.calls) };
+    let first = format!("{} lookups: {} known already, {} calls{planned}", made.lookups, made.cached, made.calls);
+    let counted = [(made.put_off, "put off"), (made.left_out, "left out")].into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = std::iter::once(first).chain(counted.map(|(n, what)| format!("{n} {what}"))).collect();
+    let line = parts.join(", ");
+    if made.microdollars == 0 {
+        return line;
+    }
+    // Rounded up to the cent: nobody is told that something was free.
+    let cents = made.microdollars.div_ceil(10_000);
+    format!("{line}; the calls cost ${}.{:02}", cents / 100, cents % 100)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effort::Effort;
 
     #[test]
     fn a_span_is_said_in_the_unit_that_a_person_thinks_in() {
@@ -165,6 +190,18 @@ mod tests {
         check(-7_200_000, "over since 2 hours");
         assert_eq!(ago(-5), "just now");
         assert_eq!(ago(86_400_000 * 2), "2 days ago");
+    }
+
+    #[test]
+    fn what_lookups_took_is_one_line() {
+        let check = |efforts: Efforts, expected: &str| assert_eq!(effort(&efforts), expected);
+        check(Efforts::default(), "");
+        let made = Effort { lookups: 36, cached: 12, calls: 24, ..Effort::default() };
+        check(Efforts { planned: made, made }, "36 lookups: 12 known already, 24 calls");
+        let planned = Effort { calls: 25, ..made };
+        let made = Effort { put_off: 2, left_out: 1, microdollars: 120_001, ..made };
+        let told = "36 lookups: 12 known already, 24 calls (25 planned), 2 put off, 1 left out; the calls cost $0.13";
+        check(Efforts { planned, made }, told);
     }
 
     #[test]
