@@ -11,7 +11,7 @@ use playbook::{
 };
 
 use crate::{
-    asking::Asking,
+    asking::{Asking, DIGEST_CHARS},
     list::Lists,
     plan::Work,
     postponed::{Postponed, put_off},
@@ -72,9 +72,11 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
         works.retain(|_, work| !work.providers.is_empty());
     }
 
-    /// Whether the manifest that made an outcome is the one that we have.
+    /// Whether the manifest that made an outcome is the one that we have, by as much of its digest as was kept.
     fn is_ours(&self, outcome: &Outcome) -> bool {
-        self.lines.get(&outcome.provider).is_some_and(|line| line.digest == outcome.manifest_digest)
+        let digest = &outcome.manifest_digest;
+        let is_long_enough = digest.len() >= DIGEST_CHARS;
+        self.lines.get(&outcome.provider).is_some_and(|line| is_long_enough && line.digest.starts_with(digest.as_str()))
     }
 
     /// Takes out of one work what is answered by outcomes that the same manifest made.
@@ -92,7 +94,9 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
             let place = work.providers.iter().position(|id| *id == outcome.provider).filter(|_| is_ours);
             if let Some(place) = place {
                 work.providers.swap_remove(place);
-                answered.insert(outcome.provider.clone(), Outcome { cached: true, ..outcome });
+                let manifest_digest =
+                    self.lines.get(&outcome.provider).map_or_else(String::new, |line| line.digest.clone());
+                answered.insert(outcome.provider.clone(), Outcome { cached: true, manifest_digest, ..outcome });
             }
         }
         if work.providers.is_empty() {

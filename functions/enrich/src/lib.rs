@@ -5,7 +5,7 @@ mod postpone;
 
 use std::time::Duration;
 
-use futures::future::try_join;
+use futures::future::try_join3;
 use playbook::{
     Fault, IncidentId, Timestamp,
     bundle::Bundle,
@@ -122,10 +122,11 @@ pub async fn run(
     let started = Instant::now();
     let Input { incident_id, run, offset, count } = input;
     let incident = Incident::load(world.rows, &incident_id).await?;
-    // Two documents, one wait.
-    let (extraction, bundle) = try_join(
+    // All that has to be read, in one wait.
+    let (extraction, bundle, postponed) = try_join3(
         extraction(world.rows, world.evidence, &incident_id, run),
         Bundle::load(world.evidence, &incident.config_digest, account),
+        postpone::load(world.rows, &incident_id, run),
     )
     .await?;
     let chunk = extraction.observables.get(offset..).unwrap_or_default();
@@ -142,7 +143,7 @@ pub async fn run(
         registries: world.registries,
     };
     let since = incident.started_at.unwrap_or_else(|| world.clock.now());
-    let before = postpone::load(world.rows, &incident_id, run, chunk).await?;
+    let before = postpone::of_chunk(postponed, chunk);
     let ask = sources::Ask {
         bundle: &bundle,
         observables: chunk,

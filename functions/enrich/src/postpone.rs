@@ -21,14 +21,17 @@ const WRITES: usize = 16;
 /// The lookups of one chunk that were put off, by the key of their row.
 pub type Pending = BTreeMap<Key, PendingLookup>;
 
-/// What an earlier invocation for the same chunk has put off.
-pub async fn load(rows: &impl Rows, id: &IncidentId, run: u32, chunk: &[Sighted]) -> Result<Pending, Fault> {
-    let found = rows.list(&format!("incident#{id}"), &format!("pending#{run}#")).await?;
-    let lookups = found.iter().map(Row::read::<PendingLookup>).collect::<Result<Vec<_>, _>>()?;
+/// What earlier invocations of the run have put off.
+pub async fn load(rows: &impl Rows, id: &IncidentId, run: u32) -> Result<Vec<PendingLookup>, Fault> {
+    rows.list(&format!("incident#{id}"), &format!("pending#{run}#")).await?.iter().map(Row::read).collect()
+}
+
+/// That of this chunk.
+pub fn of_chunk(lookups: Vec<PendingLookup>, chunk: &[Sighted]) -> Pending {
     let is_of_chunk = |row: &PendingLookup| {
         row.observable.as_ref().is_some_and(|about| chunk.iter().any(|s| s.observable.key() == about.key()))
     };
-    Ok(lookups.into_iter().filter(is_of_chunk).map(|row| (row.own_key(), row)).collect())
+    lookups.into_iter().filter(is_of_chunk).map(|row| (row.own_key(), row)).collect()
 }
 
 /// What the sources have to know of them: who need not be asked yet.

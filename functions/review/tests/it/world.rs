@@ -207,7 +207,7 @@ impl Team {
             egress: ports,
             settings: &self.settings,
         };
-        let (head, body) = review::handle(&world, request).await.into_parts();
+        let (head, body) = Box::pin(review::handle(&world, request)).await.into_parts();
         Answer { status: head.status, headers: head.headers, html: String::from_utf8(body).unwrap() }
     }
 }
