@@ -30,12 +30,12 @@ pub const TEXT_MAX_BYTES: usize = 16_384;
 pub const APART_MAX_BYTES: usize = 65_536;
 
 /// Reading an answer and writing out what was made of it take some of the quarter of a second that there is.
-const TIME_LIMIT_MS: u64 = 150;
+const TIME_LIMIT_MS: u64 = 110;
 const EVALUATION_DEPTH: usize = 200;
 /// What the evaluator says when its time is over.
 const TIMED_OUT: &str = "D1012";
 /// An evaluation that has had less of the processor than this is begun again, so often in all.
-const SPENT_MS: i64 = 75;
+const SPENT_MS: i64 = 55;
 const TRIES: u32 = 5;
 
 /// Why an expression was not compiled or gave no value. Messages never repeat the input it was evaluated on.

@@ -18,8 +18,6 @@ use crate::{
     rows::{Key, Row},
 };
 
-use weighing::Weighing;
-
 /// The family of what carries our own marker: it counts for nothing.
 pub const SELF: &str = "self";
 
@@ -309,17 +307,19 @@ impl Verdict {
             return Self::silent(Reason::NoOpinion);
         }
         let answers = rules::Answers::of(facts, edition);
-        let by = |Weighing { opinions, sums }: Weighing| {
+        let by = |opinions: Vec<Weighed>| {
+            let sums = weighing::sum(&opinions, edition);
             let decided = rules::decide(facts, &opinions, sums, answers, now);
             (decided, sums, opinions)
         };
-        let all = by(weighing::weigh(facts, edition, now));
-        let decided = if all.2.iter().any(|opinion| opinion.stale) {
+        let opinions = weighing::weigh(facts, edition, now);
+        let decided = if opinions.iter().any(|opinion| opinion.stale) {
             // What is stale may raise the verdict, never lower it, whichever rule would let it.
             let fresh = by(weighing::weigh_fresh(facts, edition, now));
+            let all = by(opinions);
             if fresh.0.1 > all.0.1 { fresh } else { all }
         } else {
-            all
+            by(opinions)
         };
         let ((rule, verdict, confidence), sums, opinions) = decided;
         let reason = match (rule, verdict) {

@@ -14,14 +14,17 @@ use crate::{
 /// A family counts towards a joint verdict from this weight (hundredths); also the threshold of suspicious and benign.
 pub(super) const COUNTS: u32 = 3_500;
 
-/// What the opinions come to.
-pub(super) struct Weighing {
-    pub(super) opinions: Vec<Weighed>,
-    pub(super) sums: Sums,
+/// Who has spoken for one judgement so far.
+#[derive(Default)]
+struct Spoken<'a> {
+    /// Independent sources that have counted, themselves or through an aggregator.
+    of: BTreeSet<&'a str>,
+    /// Where the opinion stands that counts for a family.
+    by: BTreeMap<&'a str, usize>,
 }
 
-/// Weighs every opinion, marks those that count, and adds them up.
-pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Weighing {
+/// Weighs every opinion, then marks those that count: the highest of each family, direct ones before aggregators.
+pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weighed> {
     let kind: ObservableType = facts.observable.kind();
     let mut seen_by: Vec<(Weighed, &[String])> = vec![];
     for outcome in &facts.outcomes {
@@ -58,12 +61,7 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Weighing
             .then(a.verdict.cmp(&b.verdict))
             .then_with(|| (&a.family, a.seen, a_up).cmp(&(&b.family, b.seen, b_up)))
     });
-    let counts = if edition == Edition::First { counting_first(&seen_by) } else { counting(&seen_by, 0) };
-    let together = if edition == Edition::First { counts.clone() } else { counting(&seen_by, COUNTS) };
-    let joint = seen_by.iter().zip(together).filter(|(_, counts)| *counts).map(|((weighed, _), _)| weighed);
-    let joint = joint.filter(|o| o.verdict == Judgement::Malicious && o.weight_hundredths >= COUNTS);
-    let (malicious_together, malicious_families) =
-        joint.fold((0_u32, 0), |(sum, count), o| (sum.saturating_add(o.weight_hundredths), count + 1));
+    let counts = counting(&seen_by, edition);
     let mut opinions: Vec<Weighed> =
         seen_by.into_iter().zip(counts).map(|((weighed, _), counts)| Weighed { counts, ..weighed }).collect();
     opinions.sort_by(|a, b| {
@@ -71,12 +69,11 @@ pub(super) fn weigh(facts: &Facts, edition: Edition, now: Timestamp) -> Weighing
         let named = a.provider.cmp(&b.provider).then(a.verdict.cmp(&b.verdict)).then_with(|| a.family.cmp(&b.family));
         named.then_with(|| rest(a).cmp(&rest(b)))
     });
-    let sums = Sums { malicious_together, malicious_families, ..sum(&opinions, edition) };
-    Weighing { opinions, sums }
+    opinions
 }
 
 /// The same without what is stale.
-pub(super) fn weigh_fresh(facts: &Facts, edition: Edition, now: Timestamp) -> Weighing {
+pub(super) fn weigh_fresh(facts: &Facts, edition: Edition, now: Timestamp) -> Vec<Weighed> {
     let mut fresh = facts.clone();
     for outcome in &mut fresh.outcomes {
         outcome.stale = None;
@@ -84,107 +81,68 @@ pub(super) fn weigh_fresh(facts: &Facts, edition: Edition, now: Timestamp) -> We
     weigh(&fresh, edition, now)
 }
 
-/// Which of the opinions count, in the order of [`weigh`], of those that weigh at least so much.
-///
-/// A family counts once, and an aggregator only while one of its upstreams has no other voice among those that count: itself or
-/// through another aggregator. Of all selections that hold this the heaviest counts, so that one more opinion never makes the
-/// sum smaller; of equally heavy ones that with fewer aggregators, and then the first.
-fn counting(seen_by: &[(Weighed, &[String])], at_least: u32) -> Vec<bool> {
+/// Which of the opinions count, in the order of [`weigh`]: each family once, and an aggregator for what has not counted already.
+fn counting(seen_by: &[(Weighed, &[String])], edition: Edition) -> Vec<bool> {
+    let mut spoken: BTreeMap<Judgement, Spoken<'_>> = BTreeMap::new();
     let mut counts = vec![false; seen_by.len()];
-    for verdict in [Judgement::Unknown, Judgement::Benign, Judgement::Suspicious, Judgement::Malicious] {
-        let fits =
-            |(weighed, _): &&(Weighed, &[String])| weighed.verdict == verdict && weighed.weight_hundredths >= at_least;
-        let voices: Vec<Voice<'_>> = (0..)
-            .zip(seen_by)
-            .filter(|(_, seen)| fits(seen))
-            .map(|(at, (weighed, upstreams))| (at, weighed, *upstreams))
-            .collect();
-        for at in heaviest(&voices) {
-            if let Some(counts) = counts.get_mut(at) {
-                *counts = true;
+    let weight = |at: usize| seen_by.get(at).map_or(0, |(weighed, _)| weighed.weight_hundredths);
+    for (at, (weighed, upstreams)) in seen_by.iter().enumerate() {
+        let spoken = spoken.entry(weighed.verdict).or_default();
+        let repeats = !upstreams.is_empty() && upstreams.iter().all(|family| spoken.of.contains(family.as_str()));
+        // The first edition took a family as heard that another source had only repeated, and never asked who is heavier.
+        let is_heard = edition == Edition::First
+            && (repeats
+                || spoken.of.contains(weighed.family.as_str())
+                || spoken.by.contains_key(weighed.family.as_str()));
+        // A family counts once, at its highest: whoever says the same with more weight takes the place of the others. That an
+        // aggregator stands there for it takes nothing from what it says for somebody who was not heard.
+        let of_family =
+            |place: &usize| repeats || seen_by.get(*place).is_some_and(|(there, _)| there.family == weighed.family);
+        let standing = spoken.by.get(weighed.family.as_str()).copied().filter(of_family);
+        let mut places: BTreeSet<usize> = standing.into_iter().collect();
+        if repeats {
+            places.extend(upstreams.iter().filter_map(|family| spoken.by.get(family.as_str()).copied()));
+        }
+        let taken: u32 = places.iter().map(|place| weight(*place)).sum();
+        if is_heard || ((repeats || !places.is_empty()) && taken >= weighed.weight_hundredths) {
+            continue;
+        }
+        if repeats && upstreams.iter().any(|family| !spoken.by.contains_key(family.as_str())) {
+            // One of them was heard through an aggregator that says more than this one.
+            continue;
+        }
+        for place in places {
+            if let Some(before) = counts.get_mut(place) {
+                *before = false;
+            }
+        }
+        if let Some(own) = counts.get_mut(at) {
+            *own = true;
+        }
+        spoken.by.insert(&weighed.family, at);
+        spoken.of.insert(&weighed.family);
+        for family in *upstreams {
+            spoken.of.insert(family);
+            if repeats {
+                spoken.by.insert(family, at);
             }
         }
     }
     counts
 }
 
-/// The most aggregators that are tried together with each other; the lightest beyond them do not count.
-const AGGREGATORS_MAX: usize = 10;
-
-/// An opinion that may count: its place in the order of [`weigh`], its weight, and whom it repeats.
-type Voice<'v> = (usize, &'v Weighed, &'v [String]);
-
-/// Of each family the heaviest voice that repeats nobody: its place and weight.
-type Direct<'v> = BTreeMap<&'v str, (usize, u32)>;
-
-/// The places of the voices of the heaviest selection. Voices are in the order of [`weigh`].
-fn heaviest(voices: &[Voice<'_>]) -> Vec<usize> {
-    let mut direct = Direct::new();
-    for (at, weighed, _) in voices.iter().filter(|(_, _, upstreams)| upstreams.is_empty()) {
-        direct.entry(&weighed.family).or_insert((*at, weighed.weight_hundredths));
-    }
-    let repeating = voices.iter().filter(|(_, _, upstreams)| !upstreams.is_empty());
-    let aggregators: Vec<&Voice<'_>> = repeating.take(AGGREGATORS_MAX).collect();
-    let mut best: Option<(u64, Vec<usize>)> = None;
-    let mut masks: Vec<u32> = (0..1_u32 << aggregators.len()).collect();
-    masks.sort_by_key(|mask| (mask.count_ones(), *mask));
-    for mask in masks {
-        let of_mask = (0..).zip(&aggregators).filter(|(bit, _)| mask & (1_u32 << bit) != 0);
-        let chosen: Vec<&Voice<'_>> = of_mask.map(|(_, voice)| *voice).collect();
-        let Some(silent) = silent(&direct, &chosen) else { continue };
-        let own = || direct.iter().filter(|(family, _)| !silent.contains(*family)).map(|(_, own)| *own);
-        let repeated = chosen.iter().map(|(at, weighed, _)| (*at, weighed.weight_hundredths));
-        let weight = own().chain(repeated.clone()).map(|(_, weight)| u64::from(weight)).sum();
-        if best.as_ref().is_none_or(|(most, _)| weight > *most) {
-            best = Some((weight, own().chain(repeated).map(|(at, _)| at).collect()));
-        }
-    }
-    best.map(|(_, places)| places).unwrap_or_default()
-}
-
-/// The families that do not speak for themselves beside these aggregators: theirs, and for each the lightest of its upstreams
-/// for which nobody else speaks. `None` where two are of one family, or one would only repeat the others.
-fn silent<'v>(direct: &Direct<'_>, chosen: &[&Voice<'v>]) -> Option<BTreeSet<&'v str>> {
-    let families: BTreeSet<&str> = chosen.iter().map(|(_, weighed, _)| weighed.family.as_str()).collect();
-    if families.len() < chosen.len() {
-        return None;
-    }
-    let mut silent = families.clone();
-    for (at, _, upstreams) in chosen {
-        let has_no_other_voice = |family: &&String| {
-            let others = chosen.iter().filter(|(other, ..)| other != at);
-            !others.into_iter().any(|(_, other, ups)| other.family == **family || ups.contains(family))
-        };
-        let own_weight =
-            |family: &str| direct.get(family).filter(|_| !families.contains(family)).map_or(0, |(_, weight)| *weight);
-        let free = upstreams.iter().filter(has_no_other_voice).min_by_key(|family| (own_weight(family), *family))?;
-        silent.insert(free);
-    }
-    Some(silent)
-}
-
-/// As the first edition counted: who was heard, itself or through an aggregator, was not heard again.
-fn counting_first(seen_by: &[(Weighed, &[String])]) -> Vec<bool> {
-    let mut spoken: BTreeMap<Judgement, BTreeSet<&str>> = BTreeMap::new();
-    let counts = seen_by.iter().map(|(weighed, upstreams)| {
-        let spoken = spoken.entry(weighed.verdict).or_default();
-        let repeats = !upstreams.is_empty() && upstreams.iter().all(|family| spoken.contains(family.as_str()));
-        if repeats || spoken.contains(weighed.family.as_str()) {
-            return false;
-        }
-        spoken.insert(&weighed.family);
-        spoken.extend(upstreams.iter().map(String::as_str));
-        true
-    });
-    counts.collect()
-}
-
-fn sum(opinions: &[Weighed], edition: Edition) -> Sums {
+pub(super) fn sum(opinions: &[Weighed], edition: Edition) -> Sums {
     let mut sums = Sums::default();
     for opinion in opinions.iter().filter(|o| o.counts) {
         let weight = opinion.weight_hundredths;
         match opinion.verdict {
-            Judgement::Malicious => sums.malicious = sums.malicious.saturating_add(weight),
+            Judgement::Malicious => {
+                sums.malicious = sums.malicious.saturating_add(weight);
+                if weight >= COUNTS {
+                    sums.malicious_together = sums.malicious_together.saturating_add(weight);
+                    sums.malicious_families += 1;
+                }
+            }
             Judgement::Suspicious => sums.suspicious = sums.suspicious.saturating_add(weight),
             Judgement::Benign | Judgement::Unknown => {}
         }
