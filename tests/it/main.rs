@@ -7,6 +7,7 @@ mod dns;
 mod emulator;
 mod hostile;
 mod oidc;
+mod outage;
 mod page;
 mod releases;
 mod scanner;
