@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a wrong assumption ends the test")]
 
 mod browser;
+mod costs;
 mod dns;
 mod emulator;
 mod hostile;

@@ -1,28 +1,54 @@
-//! `cargo xtask bench`: what the pure core costs, as ratios of one run. Never part of a test: machines are noisy.
+//! `cargo xtask bench`: what the pure core, enriching and a cold start cost, as counts, and as ratios of one run. Times are never
+//! part of a test: machines are noisy.
 
-use anyhow::Result;
+use std::{ffi::OsString, path::PathBuf};
 
-use crate::{process, project::Project};
+use anyhow::{Result, bail};
+
+use crate::{build, process, project::Project, term};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
     /// Verdicts, receipts and plan of 125 to 2,000 observables with 20 opinions each: processor time, allocations, growth
     Assess,
-}
-
-impl What {
-    const fn package(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Assess => ("playbook", "assess"),
-        }
-    }
+    /// One incident of 25 observables at 12 providers: time over the slowest answer, calls, capacity units, dollars, beside other designs
+    Enrich,
+    /// From exec to the first question for work: processor time, beside the smallest Lambdas in Rust and Python
+    ColdStart,
 }
 
 /// Builds and runs a benchmark; its table goes to standard output. False when it failed.
-pub fn run(project: &Project, what: What) -> Result<bool> {
-    let (package, bench) = what.package();
-    let ran =
-        process::cargo(project.root()).args(["bench", "--quiet", "--package", package, "--bench", bench]).status()?;
-    Ok(ran.success())
+pub fn run(project: &Project, what: What, writes: bool) -> Result<bool> {
+    if writes && what != What::Enrich {
+        bail!("--write is for `bench enrich`");
+    }
+    let (package, bench, arguments): (_, _, Vec<OsString>) = match what {
+        What::Assess => ("playbook", "assess", vec![]),
+        What::Enrich => {
+            let functions = STAGES.iter().flat_map(|stage| ["--package", stage]);
+            let bootstraps = release(project, &functions.chain(["--bins"]).collect::<Vec<_>>())?;
+            let mut arguments = vec!["--bootstraps".into(), bootstraps.into()];
+            arguments.extend(writes.then(|| "--write".into()));
+            ("measure", "enrich", arguments)
+        }
+        What::ColdStart => {
+            let hello = release(project, &["--package", "measure", "--example", "hello"])?.join("examples/hello");
+            let bootstrap = release(project, &["--package", "enrich", "--bins"])?.join("enrich");
+            ("measure", "cold_start", vec!["--bootstrap".into(), bootstrap.into(), "--hello".into(), hello.into()])
+        }
+    };
+    let mut cargo = process::cargo(project.root());
+    cargo.args(["bench", "--quiet", "--package", package, "--bench", bench, "--"]).args(arguments);
+    Ok(cargo.status()?.success())
+}
+
+/// The functions that an incident goes through that needs no person.
+const STAGES: [&str; 6] = ["receive-mail", "admit", "extract", "enrich", "assess", "close"];
+
+/// Builds as `package` does for this processor; the folder.
+fn release(project: &Project, what: &[&str]) -> Result<PathBuf> {
+    term::progress("building with the release profile (the first time takes minutes)");
+    process::run(process::cargo(project.root()).args(["build", "--quiet", "--release", "--locked"]).args(what))?;
+    Ok(build::target_folder(project)?.join("release"))
 }
