@@ -6,6 +6,7 @@ mod browser;
 mod costs;
 mod dns;
 mod emulator;
+mod faults;
 mod hostile;
 mod oidc;
 mod outage;
