@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use measure::sandbox::{Program, Sandbox, Started};
 
 const RUNS: usize = 30;
@@ -34,8 +34,13 @@ fn main() -> Result<()> {
             _ => {}
         }
     }
-    let usage = "--bootstrap FILE and --hello FILE are missing: run this as `cargo xtask bench cold-start`";
-    let (bootstrap, hello) = bootstrap.zip(hello).context(usage)?;
+    let Some((bootstrap, hello)) = bootstrap.zip(hello) else {
+        // `cargo test --all-targets` comes here as well.
+        println!(
+            "nothing is measured without --bootstrap FILE and --hello FILE: run this as `cargo xtask bench cold-start`"
+        );
+        return Ok(());
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(&bootstrap, &hello))
 }

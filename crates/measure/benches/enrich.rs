@@ -1,12 +1,13 @@
 //! What `enrich` costs: time over the slowest answer, calls, capacity units, dollars; beside it other designs, all in one run.
 //!
-//! `cargo xtask bench enrich` builds the bootstraps and names the folder. `--write` keeps the counts and makes `docs/COSTS.md` of them.
+//! `cargo xtask bench enrich` builds the bootstraps and names the folder. `--write` keeps the counts and makes `docs/COSTS.md` of
+//! them; `--page` makes the page of what is kept, and measures nothing.
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use measure::{
-    cloud::USUAL,
+    cloud::{Delays, USUAL},
     naive::Design,
     page::{self, GOAL_ALL, GOAL_ENRICH, Measured, Other},
     scenario::{self, One, Timed},
@@ -16,8 +17,13 @@ use measure::{
 };
 use playbook::policy::Policy;
 
+/// Where counts are kept.
+const COUNTERS: &str = "crates/measure/counters.json";
+/// What is made of them.
+const PAGE: &str = "docs/COSTS.md";
+
 /// Incidents whose time is measured.
-const INCIDENTS: u64 = 40;
+const INCIDENTS: u64 = 30;
 /// And of each other design.
 const OTHER_INCIDENTS: u64 = 20;
 /// Of the one that takes half a minute for each.
@@ -27,27 +33,41 @@ const CONCURRENT: u64 = 100;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (mut bootstraps, mut writes) = (None, false);
+    let (mut bootstraps, mut writes, mut is_page_only) = (None, false, false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bootstraps" => bootstraps = arguments.next().map(PathBuf::from),
             "--write" => writes = true,
+            "--page" => is_page_only = true,
             // Cargo's own.
             _ => {}
         }
     }
-    let bootstraps = bootstraps.context("--bootstraps FOLDER is missing: run this as `cargo xtask bench enrich`")?;
+    if is_page_only {
+        return write_page(&serde_json::from_str(&std::fs::read_to_string(root().join(COUNTERS))?)?);
+    }
+    let Some(bootstraps) = bootstraps else {
+        // `cargo test --all-targets` comes here as well.
+        println!("nothing is measured without --bootstraps FOLDER: run this as `cargo xtask bench enrich`");
+        return Ok(());
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let measured = runtime.block_on(run(&bootstraps))?;
     if writes {
-        let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-        let counters = serde_json::to_string_pretty(&measured)?;
-        std::fs::write(root.join("crates/measure/counters.json"), format!("{counters}\n"))?;
-        let template = std::fs::read_to_string(root.join("infra/template.yaml"))?;
-        std::fs::write(root.join("docs/COSTS.md"), page::page(&measured, &template)?)?;
-        println!("\ncrates/measure/counters.json and docs/COSTS.md are as measured");
+        std::fs::write(root().join(COUNTERS), format!("{}\n", serde_json::to_string_pretty(&measured)?))?;
+        write_page(&measured)?;
+        println!("\n{COUNTERS} and {PAGE} are as measured");
     }
     Ok(())
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn write_page(measured: &Measured) -> Result<()> {
+    let template = std::fs::read_to_string(root().join("infra/template.yaml"))?;
+    Ok(std::fs::write(root().join(PAGE), page::page(measured, &template)?)?)
 }
 
 async fn run(bootstraps: &std::path::Path) -> Result<Measured> {
@@ -66,11 +86,11 @@ async fn run(bootstraps: &std::path::Path) -> Result<Measured> {
     println!("{:<54} {:>6} {:>6} {:>6} {:>9}", "", "p50", "p95", "max", "p95 ms");
     let ours = scenario::timed(bootstrap, INCIDENTS, USUAL, |_| ()).await?;
     let ratios = told("this playbook", &ours);
-    let same: fn(&mut Policy) = |policy| policy.enrich.calls_per_provider = 16;
-    told(
-        "  with 16 calls at once at a provider instead of 8",
-        &scenario::timed(bootstrap, INCIDENTS, USUAL, same).await?,
-    );
+    let more: fn(&mut Policy) = |policy| policy.enrich.calls_per_provider = 16;
+    let at_once = Delays::default();
+    told("  were AWS to answer at once", &scenario::timed(bootstrap, INCIDENTS, at_once, |_| ()).await?);
+    told("  with 16 calls at a time at each provider", &scenario::timed(bootstrap, INCIDENTS, USUAL, more).await?);
+    told("  both", &scenario::timed(bootstrap, INCIDENTS, at_once, more).await?);
     let mut others = vec![];
     for design in Design::ALL {
         let incidents = if design == Design::Script { SCRIPTS } else { OTHER_INCIDENTS };

@@ -61,13 +61,13 @@ impl Asked {
     /// Read units of all tables.
     #[must_use]
     pub fn read_units(&self) -> f64 {
-        self.tables.values().map(|consumed| consumed.read).sum()
+        self.tables.values().fold(0.0, |sum, consumed| sum + consumed.read)
     }
 
     /// Write units of all tables.
     #[must_use]
     pub fn write_units(&self) -> f64 {
-        self.tables.values().map(|consumed| consumed.write).sum()
+        self.tables.values().fold(0.0, |sum, consumed| sum + consumed.write)
     }
 
     /// How often these were called.

@@ -216,7 +216,7 @@ mod tests {
         let measured: Measured = serde_json::from_str(include_str!("../counters.json")).unwrap();
         let made = page(&measured, include_str!("../../../infra/template.yaml")).unwrap();
         let stored = include_str!("../../../docs/COSTS.md");
-        assert!(made == stored, "docs/COSTS.md says something else: cargo xtask bench enrich --write");
+        assert!(made == stored, "docs/COSTS.md says something else: cargo bench -p measure --bench enrich -- --page");
     }
 
     #[test]

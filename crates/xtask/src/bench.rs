@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::{build, process, project::Project, term};
+use crate::{package, process, project::Project, term};
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,15 +26,16 @@ pub fn run(project: &Project, what: What, writes: bool) -> Result<bool> {
     let (package, bench, arguments): (_, _, Vec<OsString>) = match what {
         What::Assess => ("playbook", "assess", vec![]),
         What::Enrich => {
-            let functions = STAGES.iter().flat_map(|stage| ["--package", stage]);
-            let bootstraps = release(project, &functions.chain(["--bins"]).collect::<Vec<_>>())?;
-            let mut arguments = vec!["--bootstraps".into(), bootstraps.into()];
+            let mut arguments = vec!["--bootstraps".into(), bootstraps(project)?.into()];
             arguments.extend(writes.then(|| "--write".into()));
             ("measure", "enrich", arguments)
         }
         What::ColdStart => {
-            let hello = release(project, &["--package", "measure", "--example", "hello"])?.join("examples/hello");
-            let bootstrap = release(project, &["--package", "enrich", "--bins"])?.join("enrich");
+            let mut hello = process::cargo(project.root());
+            hello.args(["build", "--quiet", "--release", "--locked", "--package", "measure", "--example", "hello"]);
+            process::run(&mut hello)?;
+            let folder = bootstraps(project)?;
+            let (bootstrap, hello) = (folder.join("enrich"), folder.join("examples/hello"));
             ("measure", "cold_start", vec!["--bootstrap".into(), bootstrap.into(), "--hello".into(), hello.into()])
         }
     };
@@ -43,12 +44,8 @@ pub fn run(project: &Project, what: What, writes: bool) -> Result<bool> {
     Ok(cargo.status()?.success())
 }
 
-/// The functions that an incident goes through that needs no person.
-const STAGES: [&str; 6] = ["receive-mail", "admit", "extract", "enrich", "assess", "close"];
-
-/// Builds as `package` does for this processor; the folder.
-fn release(project: &Project, what: &[&str]) -> Result<PathBuf> {
-    term::progress("building with the release profile (the first time takes minutes)");
-    process::run(process::cargo(project.root()).args(["build", "--quiet", "--release", "--locked"]).args(what))?;
-    Ok(build::target_folder(project)?.join("release"))
+/// The folder with what `package` builds for this processor.
+fn bootstraps(project: &Project) -> Result<PathBuf> {
+    term::progress("building the functions with the release profile (the first time takes minutes)");
+    package::native(project)
 }

@@ -20,8 +20,8 @@ use crate::{
 
 /// Tests of `tests/it` that need the emulator, a browser, Node.js or a name server.
 #[rustfmt::skip]
-const SLOW: [&str; 7] = [
-    "emulator::", "browser::", "scanner::", "oidc::", "page::", "dns::a_real_name_server", "faults::two_hundred",
+const SLOW: [&str; 8] = [
+    "emulator::", "browser::", "scanner::", "oidc::", "page::", "dns::a_real_name_server", "faults::two_hundred", "costs::",
 ];
 
 /// Where the receipts of the run are kept.
