@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a wrong assumption ends the test")]
 
 mod browser;
+mod costs;
 mod dns;
 mod emulator;
+mod faults;
 mod hostile;
 mod oidc;
+mod outage;
 mod page;
 mod releases;
 mod scanner;

@@ -1,6 +1,10 @@
 //! The whole playbook in one process: every port in memory, the providers played by the stand-in.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use playbook::{
     Fault, IncidentId, Timestamp,
@@ -11,7 +15,7 @@ use playbook::{
         CountingEntropy, MemoryEvidence, MemoryIpSets, MemoryMachines, MemoryOutbox, MemoryQueue, MemoryRows,
         MemorySecrets, StoppedClock,
     },
-    incident::{Incident, Run},
+    incident::{Enrichment, Incident, Pointer, Run},
     lookup::{Answer, CallError, Request},
     ports::{Destination, DnsAnswer, DnsQuestion, Egress, Entropy, Evidence, Mail, Nameserver, Secret},
     rows::{Change, Commit, Row, Rows, Write},
@@ -47,21 +51,64 @@ pub struct World {
 }
 
 /// The providers, played by the stand-in in this process.
-struct Providers(StandIn);
+struct Providers {
+    stand_in: StandIn,
+    down: Cell<Option<Down>>,
+}
+
+/// In which way nobody out there is of any use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// No answer in time.
+    Hangs,
+    /// No connection.
+    Refuses,
+    /// HTTP 500.
+    Fails,
+    /// HTTP 403.
+    Forbids,
+    /// HTTP 429, and to come back in an hour.
+    Limits,
+    /// HTTP 200 with a page for people.
+    Garbles,
+}
+
+impl Down {
+    pub const ALL: [Self; 6] = [Self::Hangs, Self::Refuses, Self::Fails, Self::Forbids, Self::Limits, Self::Garbles];
+
+    fn answer(self) -> Result<Answer, CallError> {
+        let page = |status| Answer { status, headers: vec![], body: b"<!doctype html><title>Sorry</title>".to_vec() };
+        let wait = || vec![("retry-after".to_owned(), "3600".to_owned())];
+        match self {
+            Self::Hangs => Err(CallError::Timeout),
+            Self::Refuses => Err(CallError::Unreachable("no connection".to_owned())),
+            Self::Fails => Ok(page(500)),
+            Self::Forbids => Ok(page(403)),
+            Self::Limits => Ok(Answer { headers: wait(), ..page(429) }),
+            Self::Garbles => Ok(page(200)),
+        }
+    }
+}
 
 impl Egress for Providers {
     async fn call(&self, to: &Destination<'_>, request: &Request, _timeout: Duration) -> Result<Answer, CallError> {
+        if let Some(down) = self.down.get() {
+            return down.answer();
+        }
         let method = request.method.as_str();
         let query = request.url.query().map(|query| format!("?{query}")).unwrap_or_default();
         let path = format!("{}{query}", request.url.path());
-        match self.0.answer(to.host, method, &path, &request.headers, &request.body) {
+        match self.stand_in.answer(to.host, method, &path, &request.headers, &request.body) {
             Reply::Answer(answer) => Ok(answer),
             Reply::Hang => Err(CallError::Timeout),
         }
     }
 
     async fn resolve(&self, _: &Nameserver<'_>, question: &DnsQuestion, _: Duration) -> Result<DnsAnswer, CallError> {
-        match self.0.resolve(question) {
+        if let Some(down) = self.down.get() {
+            return Err(if down == Down::Hangs { CallError::Timeout } else { CallError::Unreachable(String::new()) });
+        }
+        match self.stand_in.resolve(question) {
             Named::Answer(answer) => Ok(answer),
             Named::Hang => Err(CallError::Timeout),
         }
@@ -81,8 +128,14 @@ pub fn fixture(name: &str) -> Vec<u8> {
 impl World {
     /// The shipped playbook with the demo's doors open, and providers that answer as given.
     pub async fn with(answers: &str) -> Self {
+        Self::with_manifests(answers, &json!({})).await
+    }
+
+    /// The same with manifests changed: `{providers | targets | intake: {<id>: {<key>: …}}}`.
+    pub async fn with_manifests(answers: &str, changes: &Value) -> Self {
         let project = Project::find().unwrap();
-        let overlay = Overlay::read(&project, &project.path("infra/local/demo-policy.yaml")).unwrap();
+        let mut overlay = Overlay::read(&project, &project.path("infra/local/demo-policy.yaml")).unwrap();
+        overlay.manifests.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let bundle: Bundle = xtask::config::load(&project, Some(&overlay)).unwrap();
         let config_digest = bundle.digest().unwrap();
         let evidence = MemoryEvidence::default();
@@ -108,11 +161,21 @@ impl World {
             ),
             verdicts: MemoryVerdicts::default(),
             quotas: MemoryQuotas::default(),
-            providers: Providers(StandIn::new(Answers::parse(answers).unwrap(), now)),
+            providers: Providers {
+                stand_in: StandIn::new(Answers::parse(answers).unwrap(), now),
+                down: Cell::new(None),
+            },
             config_digest,
         };
         world.poll_feeds().await;
         world
+    }
+
+    /// From now on nobody out there is of any use: no provider, no list, no name server.
+    pub fn take_down(&self, down: Down) {
+        self.providers.down.set(Some(down));
+        // What was compiled yesterday is believed no longer.
+        self.clock.advance_minutes(2 * 24 * 60);
     }
 
     /// A world in which an earlier release has left these rows and documents, at the moment of the recording.
@@ -370,13 +433,26 @@ impl World {
 
     /// The systems that are written to, as the stand-in keeps them.
     pub const fn stand_in(&self) -> &StandIn {
-        &self.providers.0
+        &self.providers.stand_in
     }
 
     /// What `assess` concluded.
     pub async fn assessment(&self, id: &IncidentId) -> Assessment {
         let run = Run::load(&self.rows, id, 1).await.unwrap();
         serde_json::from_slice(&self.evidence.fetch(&run.assessment.unwrap()).await.unwrap()).unwrap()
+    }
+
+    /// Providers that have failed to answer about any observable of the incident.
+    pub async fn failed_sources(&self, id: &IncidentId) -> BTreeSet<String> {
+        let mut failed = BTreeSet::new();
+        for row in self.rows.list(&format!("incident#{id}"), "enrichment#").await.unwrap() {
+            let pointer: Pointer = row.read().unwrap();
+            let stored = self.evidence.fetch(&pointer.document).await.unwrap();
+            let document: Enrichment = serde_json::from_slice(&stored).unwrap();
+            let outcomes = document.observables.into_iter().flat_map(|about| about.outcomes);
+            failed.extend(outcomes.filter(|outcome| outcome.outcome.is_failed()).map(|outcome| outcome.provider));
+        }
+        failed
     }
 
     /// The incident's row.

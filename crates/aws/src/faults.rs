@@ -36,6 +36,10 @@ pub fn fault<E: ProvideErrorMetadata>(call: &str, error: &CallError<E>) -> Fault
     match error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
+            // Of a success that cannot be read, and of a refusal without a reason: the service says neither.
+            if service.err().code().is_none() && matches!(status, 200..=299 | 400) {
+                return Fault::Unavailable(format!("{call}: the answer was cut off"));
+            }
             let code = service.err().code().unwrap_or("unknown");
             let message = service.err().message().unwrap_or_default();
             by_code(code, status, format!("{call}: {}", clip(&format!("{code} {message}"))))

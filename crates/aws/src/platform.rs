@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
 
 use crate::{Error, OsEntropy, SystemClock, logs};
+
+/// Attempts at one call. Where many calls are throttled, repeating one costs a call, and repeating the stage, which is the state
+/// machine's business, costs all that came before: with two, a third of throttled calls make some incidents be given up
+/// (`tests/it/faults.rs`). What is repeated is safe to repeat: leases have owners, writes have ids. In an outage the clients
+/// stop by themselves: their common budget of retries is used up after a hundred that did not help.
+const ATTEMPTS: u32 = 4;
+/// The longest wait before the second attempt; it doubles.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Everything that adapters are made from. Cheap to keep, made once per sandbox.
 #[derive(Clone, Debug)]
@@ -25,13 +33,25 @@ impl Platform {
     /// Reads the AWS variables that Lambda sets and `RUST_LOG`. Makes no call.
     pub async fn start(stage: &'static str) -> Result<Self, Error> {
         logs::start(stage);
+        Self::of(aws_config::defaults(BehaviorVersion::latest())).await
+    }
+
+    /// The same clients for AWS as it is played at this address, such as the local emulator's, as the account of this access key;
+    /// reads nothing from the environment and leaves the log alone.
+    #[cfg(feature = "played")]
+    pub async fn played(endpoint: &str, access_key: &str) -> Result<Self, Error> {
+        let credentials = aws_sdk_dynamodb::config::Credentials::new(access_key, "played", None, None, "played");
+        let at = aws_config::defaults(BehaviorVersion::latest()).endpoint_url(endpoint);
+        Self::of(at.region(aws_config::Region::from_static("us-east-1")).credentials_provider(credentials)).await
+    }
+
+    async fn of(loader: ConfigLoader) -> Result<Self, Error> {
         // One TLS stack: rustls with ring. An error means that it was installed before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let config = aws_config::defaults(BehaviorVersion::latest())
+        let config = loader
             .http_client(client)
-            // Retrying is the state machine's business; one more attempt covers a lost packet.
-            .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(100)))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_BACKOFF))
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(2))
@@ -49,6 +69,13 @@ impl Platform {
             #[cfg(feature = "dynamodb")]
             capacity: crate::Capacity::default(),
         })
+    }
+
+    /// What clients are made from.
+    #[cfg(feature = "played")]
+    #[must_use]
+    pub const fn config(&self) -> &SdkConfig {
+        &self.config
     }
 
     /// A setting from the environment. A missing or empty one stops the start.

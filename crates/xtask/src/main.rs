@@ -50,11 +50,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Measure what the pure core costs
+    /// Measure what the pure core, enriching and a cold start cost
     Bench {
         /// What
         #[arg(value_enum)]
         what: bench::What,
+        /// Keeps the counts of `enrich` and makes docs/COSTS.md of them
+        #[arg(long)]
+        write: bool,
     },
     /// Build every function for AWS into dist/<function>/bootstrap
     Package {
@@ -437,7 +440,7 @@ async fn run(command: Command) -> Result<bool> {
         }
         Command::Test { fast } => return test::run(&project, fast).await,
         Command::Check { json } => return check::run(&project, json),
-        Command::Bench { what } => return bench::run(&project, what),
+        Command::Bench { what, write } => return bench::run(&project, what, write),
         Command::Package { arch } => package::functions(&project, arch)?,
         Command::Config(Config::Check { json }) => publish::check(&project, json)?,
         Command::Config(Config::Schema) => schema::write(&project)?,

@@ -1,6 +1,9 @@
 //! `cargo xtask package`: release builds for AWS in `dist/<function>/bootstrap`.
 
-use std::{io::IsTerminal, path::Path};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use object::{
@@ -27,19 +30,8 @@ pub enum Architecture {
 /// Builds every function for AWS.
 pub fn functions(project: &Project, architecture: Architecture) -> Result<()> {
     let functions = project.functions()?;
-    let packages: Vec<&str> = functions.iter().flat_map(|name| ["--package", name]).collect();
     let native = if cfg!(target_arch = "x86_64") { Architecture::X86 } else { Architecture::Arm };
-    let from = if architecture == native {
-        let mut build = process::cargo(project.root());
-        build.args(["build", "--release", "--locked", "--bins"]).args(&packages);
-        if !std::io::stderr().is_terminal() {
-            build.arg("--quiet");
-        }
-        process::run(&mut build)?;
-        build::target_folder(project)?.join("release")
-    } else {
-        cross(project, architecture, &packages)?
-    };
+    let from = if architecture == native { self::native(project)? } else { cross(project, architecture)? };
     let dist = project.path("dist");
     build::install(project, &from, &dist)?;
 
@@ -65,7 +57,22 @@ pub fn functions(project: &Project, architecture: Architecture) -> Result<()> {
     Ok(())
 }
 
-fn cross(project: &Project, architecture: Architecture, packages: &[&str]) -> Result<std::path::PathBuf> {
+/// Builds every function with the release profile for this machine's processor; the folder that they lie in.
+pub fn native(project: &Project) -> Result<PathBuf> {
+    let mut build = process::cargo(project.root());
+    build.args(["build", "--release", "--locked", "--bins"]).args(packages(project)?);
+    if !std::io::stderr().is_terminal() {
+        build.arg("--quiet");
+    }
+    process::run(&mut build)?;
+    Ok(build::target_folder(project)?.join("release"))
+}
+
+fn packages(project: &Project) -> Result<Vec<String>> {
+    Ok(project.functions()?.into_iter().flat_map(|name| ["--package".to_owned(), name]).collect())
+}
+
+fn cross(project: &Project, architecture: Architecture) -> Result<PathBuf> {
     let (word, triple) = match architecture {
         Architecture::Arm => ("arm64", "aarch64-unknown-linux-gnu"),
         Architecture::X86 => ("x86_64", "x86_64-unknown-linux-gnu"),
@@ -78,7 +85,7 @@ fn cross(project: &Project, architecture: Architecture, packages: &[&str]) -> Re
     }
     let mut build = process::cargo(project.root());
     build.args(["lambda", "build", "--release", "--locked", "--output-format", "binary"]);
-    build.args(["--target", &format!("{triple}.2.34")]).args(packages);
+    build.args(["--target", &format!("{triple}.2.34")]).args(packages(project)?);
     process::run(&mut build)?;
     let lambda = build::target_folder(project)?.join("lambda");
     // cargo-lambda calls each file bootstrap, in a folder of the function's name.

@@ -19,7 +19,10 @@ use crate::{
 };
 
 /// Tests of `tests/it` that need the emulator, a browser, Node.js or a name server.
-const SLOW: [&str; 6] = ["emulator::", "browser::", "scanner::", "oidc::", "page::", "dns::a_real_name_server"];
+#[rustfmt::skip]
+const SLOW: [&str; 8] = [
+    "emulator::", "browser::", "scanner::", "oidc::", "page::", "dns::a_real_name_server", "faults::two_hundred", "costs::",
+];
 
 /// Where the receipts of the run are kept.
 const RECEIPTS: &str = ".local/receipts-of-tests";
@@ -40,6 +43,7 @@ pub async fn run(project: &Project, fast: bool) -> Result<bool> {
     let mut emulator = None;
     if !fast {
         Venv::local(project)?;
+        Venv::faults(project)?;
         if project.path("tests/browser/package.json").is_file() {
             tests.env(BROWSER_VARIABLE, browser()?);
             check::node_modules(project, "tests/browser")?

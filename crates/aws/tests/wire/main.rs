@@ -60,7 +60,7 @@ impl Wire {
         self.requests.lock().unwrap().clone()
     }
 
-    /// A configuration as `Platform::start` makes it: two attempts.
+    /// A configuration with two attempts: what the first leaves behind, the second finds.
     async fn config(&self) -> SdkConfig {
         let wire = SharedHttpConnector::new(self.clone());
         aws_config::defaults(BehaviorVersion::latest())

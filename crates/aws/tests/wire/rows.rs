@@ -144,3 +144,15 @@ async fn what_is_due_stops_at_the_limit() {
     assert_eq!(rows.due("round-deadline", Timestamp::from_millis(0), 1).await.unwrap().len(), 1);
     assert_eq!(wire.requests()[0]["IndexName"], "due");
 }
+
+/// The write may well be done; it is for the state machine to try again, as after any lost answer.
+#[tokio::test]
+async fn an_answer_that_ends_in_the_middle_may_be_tried_again() {
+    for (status, half) in [(200, "{\"Attri"), (400, "{\"__type\": \"com.amazonaws.dyn")] {
+        let (result, _) = commit([(status, json!(half))], &[put()]).await;
+        assert_eq!(fault(result), "Unavailable", "{status}");
+        let wire = Wire::of([(status, json!(half))]);
+        let rows = DynamoRows::new(&wire.config().await, "incidents".to_owned());
+        assert_eq!(fault(rows.get(&key()).await), "Unavailable", "{status}");
+    }
+}

@@ -8,7 +8,10 @@ use crate::project::Project;
 const LINES_MAX: usize = 600;
 
 /// Folders that are made, not written.
-const MADE: [&str; 8] = [".git", "target", "dist", ".venv", ".local", "node_modules", "__pycache__", ".ruff_cache"];
+#[rustfmt::skip]
+const MADE: [&str; 9] = [
+    ".git", "target", "dist", ".venv", ".venv-faults", ".local", "node_modules", "__pycache__", ".ruff_cache",
+];
 
 /// Folders of people and machines; spelled in pieces, so that this file does not find itself.
 const MACHINES: [&str; 4] =

@@ -1,4 +1,4 @@
-//! The virtual environment from pinned requirement files, brought up to date whenever a file changes.
+//! Virtual environments from pinned requirement files, brought up to date whenever a file changes.
 
 use std::{
     fs::File,
@@ -11,7 +11,12 @@ use playbook::canonical::sha256_hex;
 
 use crate::{process, project::Project, term};
 
-/// The project's virtual environment, `.venv`: the emulator, the AWS command line, and once `check` has run its tools.
+/// Of the emulator, the AWS command line, and once `check` has run its tools.
+const SHARED: &str = ".venv";
+/// Of the fault injector, which wants other versions of what the AWS command line brings.
+const FAULTS: &str = ".venv-faults";
+
+/// A virtual environment of the project.
 #[derive(Clone, Debug)]
 pub struct Venv {
     folder: PathBuf,
@@ -20,23 +25,29 @@ pub struct Venv {
 impl Venv {
     /// What the emulator and the deployment need.
     pub fn local(project: &Project) -> Result<Self> {
-        Self::ready(project, "infra/local/requirements.txt")
+        Self::ready(project, SHARED, "infra/local/requirements.txt")
     }
 
     /// What `check` needs on top.
     pub fn check(project: &Project) -> Result<Self> {
         Self::local(project)?;
-        Self::ready(project, "infra/local/requirements-check.txt")
+        Self::ready(project, SHARED, "infra/local/requirements-check.txt")
     }
 
     /// What the test of the TAXII feed needs on top: a server of TAXII 2.1.
     pub fn medallion(project: &Project) -> Result<Self> {
-        Self::ready(project, "infra/local/requirements-medallion.txt")
+        Self::ready(project, SHARED, "infra/local/requirements-medallion.txt")
     }
 
     /// What the test of the STIX export needs on top: OASIS's validator of STIX 2.1.
     pub fn stix_validator(project: &Project) -> Result<Self> {
-        Self::ready(project, "infra/local/requirements-stix.txt")
+        Self::ready(project, SHARED, "infra/local/requirements-stix.txt")
+    }
+
+    /// The fault injector, in an environment of its own.
+    pub fn faults(project: &Project) -> Result<Self> {
+        Self::ready(project, FAULTS, "infra/local/requirements-faults.txt")?;
+        Self::ready(project, FAULTS, "infra/local/requirements-microburst.txt")
     }
 
     /// A program of the environment.
@@ -46,10 +57,10 @@ impl Venv {
     }
 
     /// Makes the environment what the file says, if it is not yet. Safe to call from several processes.
-    fn ready(project: &Project, requirements: &str) -> Result<Self> {
+    fn ready(project: &Project, folder: &str, requirements: &str) -> Result<Self> {
         let file = project.path(requirements);
         let digest = sha256_hex(&std::fs::read(&file).with_context(|| format!("{requirements} cannot be read"))?);
-        let venv = Self { folder: project.path(".venv") };
+        let venv = Self { folder: project.path(folder) };
         let stamp = venv.folder.join(file.file_stem().unwrap_or_default()).with_extension("sha256");
         let holds = || std::fs::read_to_string(&stamp).is_ok_and(|found| found == digest);
         if holds() {
@@ -57,10 +68,10 @@ impl Venv {
         }
         let _lock = lock(&project.path(".local"), "venv.lock")?;
         if !holds() {
-            term::progress(&format!("installing {requirements} into .venv (once, up to a minute)"));
+            term::progress(&format!("installing {requirements} into {folder} (once, up to a minute)"));
             venv.install(&file).with_context(|| {
                 format!(
-                    "{requirements} cannot be installed into .venv: that needs Python 3.10 or newer with venv \
+                    "{requirements} cannot be installed into {folder}: that needs Python 3.10 or newer with venv \
                      (Debian: apt-get install python3 python3-venv) and a package index that pip can reach"
                 )
             })?;
