@@ -122,7 +122,7 @@ async fn lookup(desk: &Desk, client: &Https, value: &str, id: &str) -> Result<()
     url.query_pairs_mut().append_pair("q", value);
     let request = Request { method: Method::Get, url, headers: vec![], body: vec![] };
     let host = script::host(id);
-    let to = Destination { host: &host, stand_in: Some(&desk.providers_url), redirects: Redirects::None };
+    let to = Destination { host: &host, stand_in: Some(&desk.providers_url), private: &[], redirects: Redirects::None };
     let answer = client.call(&to, &request, TIMEOUT).await.map_err(|error| anyhow::anyhow!("{id}: {error}"))?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let put = json!({ "TableName": NAIVE, "Item": item(value, id, &text) });
@@ -138,7 +138,7 @@ async fn dynamodb(desk: &Desk, client: &Https, operation: &str, body: &Value) ->
         headers: vec![("x-amz-target".to_owned(), format!("DynamoDB_20120810.{operation}"))],
         body: body.to_string().into_bytes(),
     };
-    let to = Destination { host, stand_in: Some(&desk.cloud_url), redirects: Redirects::None };
+    let to = Destination { host, stand_in: Some(&desk.cloud_url), private: &[], redirects: Redirects::None };
     let answer = client.call(&to, &request, TIMEOUT).await.map_err(|error| anyhow::anyhow!("{operation}: {error}"))?;
     if answer.status != 200 {
         bail!("{operation}: {}", String::from_utf8_lossy(&answer.body));
