@@ -19,7 +19,7 @@ async fn down(way: Down) -> World {
     world
 }
 
-/// What GuardDuty says of an address, by its own severity.
+/// What `GuardDuty` says of an address, by its own severity.
 fn finding(severity: u8) -> Value {
     json!({
         "id": "6a1f3c1e-0000-4000-8000-000000000001", "source": "aws.guardduty", "detail-type": "GuardDuty Finding",

@@ -190,7 +190,7 @@ impl Stage {
             queue: &self.queue,
         };
         let input = enrich::Input { incident_id: id(n), run: 1, offset: 0, count: 50 };
-        enrich::run(&world, DEMO_ACCOUNT, REMAINING, input).await
+        Box::pin(enrich::run(&world, DEMO_ACCOUNT, REMAINING, input)).await
     }
 
     /// How often which observable's answers could not be cached.
