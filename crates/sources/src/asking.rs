@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{
-    future::{join_all, join3, try_join_all},
+    future::{join, join_all, join3, try_join_all},
     stream::{FuturesUnordered, StreamExt},
 };
 use ioc::Observable;
@@ -195,7 +195,9 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<
 
         let leases = works.keys().map(|key| async move { Ok::<_, Fault>((key.clone(), self.take(key).await?)) });
         let (mut ours, mut again, mut theirs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let taken: BTreeMap<String, Taken> = try_join_all(leases).await?.into_iter().collect();
+        // What is left of the quotas is read meanwhile; whoever changes it before us is noticed when it is written.
+        let (taken, quotas) = join(try_join_all(leases), self.quotas_for(&works)).await;
+        let taken: BTreeMap<String, Taken> = taken?.into_iter().collect();
         for (key, work) in works {
             match taken.get(&key) {
                 Some(Taken::First) => ours.insert(key, work),
@@ -207,7 +209,7 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<
         self.recall(&mut again, &mut answers).await?;
         ours.append(&mut again);
 
-        let slots = self.slots(&self.first_round(&ours)).await;
+        let slots = self.slots_of(&self.first_round(&ours), quotas).await;
         let planned = self.planned(&ours, &slots);
         let cached = lookups.saturating_sub(planned.lookups).saturating_sub(count(&theirs));
         let planned = Effort { lookups, cached, ..planned };

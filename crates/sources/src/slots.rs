@@ -1,6 +1,9 @@
 //! Slots: when each lookup may go out without exceeding a provider's limits, agreed with every other invocation.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use playbook::{
@@ -109,21 +112,36 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
 
     /// Reserves slots for all of these lookups: one read for all providers, one write for each that has limits.
     pub(crate) async fn slots(&self, works: &BTreeMap<String, Work>) -> Slots {
+        self.slots_of(works, self.quotas_for(works).await).await
+    }
+
+    /// The same of quotas that were read before; `None` where they could not be read.
+    pub(crate) async fn slots_of(
+        &self,
+        works: &BTreeMap<String, Work>,
+        known: Option<BTreeMap<String, Quota>>,
+    ) -> Slots {
         let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (key, work) in works {
             for id in &work.providers {
                 wanted.entry(id).or_default().push(key);
             }
         }
-        let lines: Vec<&Line<'_>> = wanted.keys().filter_map(|id| self.lines.get(id)).collect();
-        let known = self.quotas_of(&lines).await;
         let (known, wanted) = (&known, &wanted);
-        let reserved = lines.into_iter().map(|line| async move {
+        let lines = wanted.keys().filter_map(|id| self.lines.get(id));
+        let reserved = lines.map(|line| async move {
             let id = line.manifest.id.as_str();
             let keys = wanted.get(id).map_or(&[][..], Vec::as_slice);
             (id.to_owned(), self.reserve(line, known.as_ref(), keys).await)
         });
         Slots(join_all(reserved).await.into_iter().collect())
+    }
+
+    /// What is left of the quotas of all who are asked about these.
+    pub(crate) async fn quotas_for(&self, works: &BTreeMap<String, Work>) -> Option<BTreeMap<String, Quota>> {
+        let ids: BTreeSet<&String> = works.values().flat_map(|work| &work.providers).collect();
+        let lines: Vec<&Line<'_>> = ids.into_iter().filter_map(|id| self.lines.get(id)).collect();
+        self.quotas_of(&lines).await
     }
 
     /// What lies in the table; `None` where it cannot be read.
