@@ -34,8 +34,8 @@ const TIME_LIMIT_MS: u64 = 110;
 const EVALUATION_DEPTH: usize = 200;
 /// What the evaluator says when its time is over.
 const TIMED_OUT: &str = "D1012";
-/// An evaluation that has had less of the processor than this is begun again, so often in all.
-const SPENT_MS: i64 = 55;
+/// An evaluation that has had less of the processor than this, in all its tries, is begun again, so often in all.
+const SPENT_MS: i64 = 25;
 const TRIES: u32 = 5;
 
 /// Why an expression was not compiled or gave no value. Messages never repeat the input it was evaluated on.
@@ -96,8 +96,8 @@ impl Expression {
 
     /// The same on an input made ready.
     pub fn evaluate_on(&self, input: &Input) -> Result<Value, MappingError> {
+        let before = spent_ms();
         for _ in 1..TRIES {
-            let before = spent_ms();
             match self.evaluate_once(input) {
                 // The evaluator looks at the clock. Where others had the processor, that says nothing of the expression.
                 Err(MappingError::Failed(code)) if code == TIMED_OUT && spent_ms() - before < SPENT_MS => {}

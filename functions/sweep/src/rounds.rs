@@ -45,13 +45,21 @@ impl<E: Evidence, R: Rows, O: Outbox, N: Entropy> Post<'_, E, R, O, N> {
     }
 
     async fn remind(&self, round: &Round, now: Timestamp) -> Result<Done, Fault> {
+        let key = || Round::key(&round.incident_id, round.run, round.round);
+        let later = now.plus_minutes(RETRY_MINUTES).min(round.deadline);
+        // Two sweeps may meet here: one goes on, and where it dies the round is due again by itself.
+        let ours = Write::set(key(), &json!({ "due_at": later }))?
+            .only_if(Condition::Is("state", OPEN.into()))
+            .only_if(Condition::Is("due_at", json!(round.due_at)));
+        if self.rows.commit(&[ours]).await? == Commit::Conflict {
+            return Ok(Done::Nothing);
+        }
         let told = if round.reminded { Ok(()) } else { self.tell_again(round, now).await };
         let (reminded, due_at) = match &told {
             Ok(()) => (true, round.deadline),
-            Err(_) => (false, now.plus_minutes(RETRY_MINUTES).min(round.deadline)),
+            Err(_) => (false, later),
         };
-        let key = Round::key(&round.incident_id, round.run, round.round);
-        let next = Write::set(key, &json!({"reminded": reminded, "due_at": due_at}))?
+        let next = Write::set(key(), &json!({"reminded": reminded, "due_at": due_at}))?
             .only_if(Condition::Is("state", OPEN.into()));
         // A conflict means that somebody has decided meanwhile.
         let _: Commit = self.rows.commit(&[next]).await?;

@@ -32,7 +32,7 @@ use super::{
 /// What an invocation of the function has.
 const REMAINING: Duration = Duration::from_secs(30);
 /// Observables of an incident.
-const OBSERVABLES: usize = 3;
+pub const OBSERVABLES: usize = 3;
 /// Outcomes of an incident.
 pub const OUTCOMES: usize = OBSERVABLES * providers::IDS.len();
 
