@@ -17,7 +17,7 @@ pub struct Effort {
     pub put_off: u64,
     /// Lookups that are left out: over a limit or a budget, or because they could not change the verdict.
     pub left_out: u64,
-    /// How long the last call has to wait for its slot, in milliseconds.
+    /// Milliseconds: of a plan, how long the last call has to wait for its slot; of what was made, how long all of it took.
     pub wait_ms: u64,
     /// What the calls cost, in millionths of a US dollar, by the prices that manifests name.
     pub microdollars: u64,

@@ -9,8 +9,11 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::{
-    Fault, Timestamp, canonical,
+    Fault, Timestamp,
+    authored::Complaint,
+    canonical,
     incident::EvidenceRef,
+    manifest::Manifest,
     ports::{
         Clock, Entropy, Evidence, IpSet, IpSets, Machines, Mail, Outbox, Queue, Secret, Secrets, Started, Stored, Woken,
     },
@@ -337,4 +340,38 @@ impl IpSets for MemoryIpSets {
         self.sets.borrow_mut().insert(arn.to_owned(), set.networks.clone());
         Ok(true)
     }
+}
+
+/// A provider at `<id>.example` of grade B, with more lines of YAML: it is asked by GET, 404 is `not_found`, and `{"found": true}` is
+/// malicious.
+pub fn provider(id: &str, more: &str) -> Result<Manifest, Complaint> {
+    let yaml = format!(
+        r#"
+schema: provider/1
+id: {id}
+name: Provider {id}
+kind: http
+verified: recorded
+types: [ipv4-addr, domain-name, url]
+family: {id}
+grade: B
+tlp_ceiling: AMBER
+pap_ceiling: AMBER
+discloses: indicator
+lifetimes_minutes: {{ found: 1440, not_found: 60, error: 5 }}
+timeout_ms: 4000
+host: {id}.example
+requests:
+  - types: [ipv4-addr, domain-name, url]
+    method: GET
+    path: /v1/lookup
+    query: {{ q: "{{value}}" }}
+outcome:
+  - {{ status: [404], outcome: not_found }}
+  - {{ when: "body.found = true", outcome: found }}
+mapping: '{{"verdict": "malicious", "score": 90}}'
+{more}
+"#
+    );
+    Manifest::parse(&yaml, &format!("{id}.yaml"))
 }

@@ -216,7 +216,11 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<
         let (asked, waited, ()) = join3(self.ask_in(ours, &slots, &answers), self.wait(theirs), plan(planned)).await;
         merge(&mut answers, asked);
         merge(&mut answers, waited);
-        self.add_said_before(&mut answers);
+        for (key, outcomes) in &mut answers {
+            for outcome in outcomes.values_mut() {
+                self.add_said_before(key, outcome);
+            }
+        }
         Ok(answers)
     }
 
@@ -282,8 +286,9 @@ impl<'a, V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<
             self.lookup(line, work, slot)
         });
         let mut learned = Learned::default();
-        for (outcome, is_kept) in join_all(calls).await {
-            learned.add(self.with_said_before(key, outcome), is_kept);
+        for (mut outcome, is_kept) in join_all(calls).await {
+            self.add_said_before(key, &mut outcome);
+            learned.add(outcome, is_kept);
         }
         learned
     }

@@ -1,6 +1,6 @@
 //! Asking in two rounds: first who has plenty, then who is scarce, and that one only where its answer could change something.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use futures::future::join_all;
 use ioc::ObservableType;
@@ -32,7 +32,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
         slots: &Slots,
         known: &BTreeMap<String, Outcomes>,
     ) -> BTreeMap<String, Outcomes> {
-        let first = self.first_round(&works);
+        let first = self.first_round(&works).into_owned();
         let mut second = works;
         for work in second.values_mut() {
             work.providers.retain(|id| self.lines.get(id).is_some_and(|line| line.manifest.is_scarce()));
@@ -40,7 +40,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
         let mut learned: BTreeMap<String, Learned> = self.learn_all(&first, slots).await.into_iter().collect();
         for (key, work) in &mut second {
             let said = learned.entry(key.clone()).or_default();
-            self.leave_out(key, work, said, known.get(key));
+            self.leave_out(work, said, known.get(key));
         }
         second.retain(|_, work| !work.providers.is_empty());
         // Who is not asked takes nobody's slot.
@@ -53,14 +53,15 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
     }
 
     /// Who is asked at once: everybody, unless the scarce come later.
-    pub(crate) fn first_round(&self, works: &BTreeMap<String, Work>) -> BTreeMap<String, Work> {
-        let mut first = works.clone();
-        if self.policy.enrich.early_stop {
-            for work in first.values_mut() {
-                work.providers.retain(|id| self.lines.get(id).is_some_and(|line| !line.manifest.is_scarce()));
-            }
+    pub(crate) fn first_round<'w>(&self, works: &'w BTreeMap<String, Work>) -> Cow<'w, BTreeMap<String, Work>> {
+        if !self.policy.enrich.early_stop {
+            return Cow::Borrowed(works);
         }
-        first
+        let mut first = works.clone();
+        for work in first.values_mut() {
+            work.providers.retain(|id| self.lines.get(id).is_some_and(|line| !line.manifest.is_scarce()));
+        }
+        Cow::Owned(first)
     }
 
     async fn learn_all(&self, works: &BTreeMap<String, Work>, slots: &Slots) -> Vec<(String, Learned)> {
@@ -69,7 +70,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
     }
 
     /// Takes out of a work whom nobody needs to ask any more, and says so.
-    fn leave_out(&self, key: &str, work: &mut Work, said: &mut Learned, known: Option<&Outcomes>) {
+    fn leave_out(&self, work: &mut Work, said: &mut Learned, known: Option<&Outcomes>) {
         let outcomes: Vec<Outcome> =
             known.into_iter().flat_map(BTreeMap::values).chain(said.outcomes.values()).cloned().collect();
         let facts = Facts { outcomes, ..Facts::bare(work.observable.clone()) };
@@ -80,8 +81,7 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
         let kind = work.observable.kind();
         work.providers.retain(|id| {
             let Some(line) = self.lines.get(id).filter(|line| !self.could_change_it(line, kind)) else { return true };
-            let outcome = skipped(line.manifest, DECIDED, self.clock.now());
-            said.add(self.with_said_before(key, outcome), false);
+            said.add(skipped(line.manifest, DECIDED, self.clock.now()), false);
             false
         });
     }

@@ -137,21 +137,11 @@ impl<V: Verdicts + Leases, Q: Quotas, C: Clock, G: Egress, L: Lists> Asking<'_, 
         }
     }
 
-    /// The same outcome; one that has failed says what the provider said before.
-    pub(crate) fn with_said_before(&self, key: &str, mut outcome: Outcome) -> Outcome {
+    /// An outcome that has failed says what the provider said before.
+    pub(crate) fn add_said_before(&self, key: &str, outcome: &mut Outcome) {
         if outcome.outcome.is_failed() && outcome.stale.is_none() {
             let before = self.said_before.lock().unwrap_or_else(PoisonError::into_inner);
             outcome.stale = before.get(&(key.to_owned(), outcome.provider.clone())).cloned().map(Box::new);
-        }
-        outcome
-    }
-
-    /// The same for everything that was not asked by us.
-    pub(crate) fn add_said_before(&self, answers: &mut BTreeMap<String, Outcomes>) {
-        for (key, outcomes) in answers {
-            for outcome in outcomes.values_mut() {
-                *outcome = self.with_said_before(key, outcome.clone());
-            }
         }
     }
 }

@@ -202,37 +202,9 @@ impl Egress for Script {
     }
 }
 
-/// A manifest of a provider at `<id>.example`, with more lines of YAML.
+/// A provider at `<id>.example`, with more lines of YAML.
 fn provider(id: &str, more: &str) -> Manifest {
-    let yaml = format!(
-        r#"
-schema: provider/1
-id: {id}
-name: Provider {id}
-kind: http
-verified: recorded
-types: [ipv4-addr, domain-name, url]
-family: {id}
-grade: B
-tlp_ceiling: AMBER
-pap_ceiling: AMBER
-discloses: indicator
-lifetimes_minutes: {{ found: 1440, not_found: 60, error: 5 }}
-timeout_ms: 4000
-host: {id}.example
-requests:
-  - types: [ipv4-addr, domain-name, url]
-    method: GET
-    path: /v1/lookup
-    query: {{ q: "{{value}}" }}
-outcome:
-  - {{ status: [404], outcome: not_found }}
-  - {{ when: "body.found = true", outcome: found }}
-mapping: '{{"verdict": "malicious", "score": 90}}'
-{more}
-"#
-    );
-    Manifest::parse(&yaml, &format!("{id}.yaml")).unwrap_or_else(|error| panic!("{error}"))
+    playbook::fakes::provider(id, more).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The same, changed before its first use.

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use playbook::{
+    fakes::provider,
     lookup::{Answer, CallError, Request},
     manifest::Manifest,
     ports::{Destination, DnsAnswer, DnsQuestion, Egress, Nameserver},
@@ -27,7 +28,7 @@ pub struct Providers {
 impl Providers {
     pub fn manifests() -> Vec<Manifest> {
         let limits = |id: &str| if id == "limited" { LIMITS } else { "" };
-        IDS.map(|id| manifest(id, limits(id))).into()
+        IDS.map(|id| provider(id, limits(id)).unwrap()).into()
     }
 
     pub fn calls(&self) -> usize {
@@ -69,36 +70,4 @@ impl Egress for Providers {
     async fn resolve(&self, _: &Nameserver<'_>, _: &DnsQuestion, _: Duration) -> Result<DnsAnswer, CallError> {
         Err(CallError::Unreachable("no name server".to_owned()))
     }
-}
-
-fn manifest(id: &str, more: &str) -> Manifest {
-    let yaml = format!(
-        r#"
-schema: provider/1
-id: {id}
-name: Provider {id}
-kind: http
-verified: recorded
-types: [domain-name]
-family: {id}
-grade: B
-tlp_ceiling: AMBER
-pap_ceiling: AMBER
-discloses: indicator
-lifetimes_minutes: {{ found: 1440, not_found: 60, error: 5 }}
-timeout_ms: 4000
-host: {id}.example
-requests:
-  - types: [domain-name]
-    method: GET
-    path: /v1/lookup
-    query: {{ q: "{{value}}" }}
-outcome:
-  - {{ status: [404], outcome: not_found }}
-  - {{ when: "body.found = true", outcome: found }}
-mapping: '{{"verdict": "malicious", "score": 90}}'
-{more}
-"#
-    );
-    Manifest::parse(&yaml, &format!("{id}.yaml")).unwrap()
 }

@@ -402,7 +402,7 @@ mod tests {
         let mut take =
             |source, all_percent, wanted: usize| quota.take(&of(source, all_percent), wanted, at(0), at(10)).len();
         assert_eq!(take("mail", 80, 1_000), 60, "its share");
-        assert_eq!(take("mail", 100, 1_000), 0, "critical or not: its share is its share");
+        assert_eq!(take("mail", 100, 1_000), 0, "whatever is left of the whole");
         assert_eq!(take("siem", 80, 1_000), 20, "up to the reserve");
         assert_eq!(take("edr", 80, 1), 0);
         assert_eq!(take("siem", 100, 1_000), 20, "the reserve");

@@ -451,7 +451,7 @@ fn one_more_voice_against_it_never_makes_it_better() {
         let facts = Facts { merge: Merge::Families, decision: None, ..facts };
         // Of somebody whom nobody repeats: a source that speaks for itself may take the place of who spoke for it, and be
         // trusted less ("An aggregator repeats two families that have both spoken").
-        let said = Opinion { verdict: Judgement::Malicious, own: false, upstreams: vec![], ..opinion };
+        let said = Opinion { verdict: Judgement::Malicious, own: false, ..opinion };
         let family = "nobody-else".to_owned();
         let outcome = Outcome { outcome: Status::Found, opinion: Some(said), context: false, family, ..outcome };
         let mut more = facts.clone();

@@ -17,7 +17,7 @@ use playbook::{
     bundle::Bundle,
     cache::{MemoryQuotas, MemoryVerdicts},
     canonical,
-    fakes::{MemoryEvidence, MemoryQueue, MemoryRows, MemorySecrets},
+    fakes::{self, MemoryEvidence, MemoryQueue, MemoryRows, MemorySecrets},
     incident::{Enrichment, Extraction, Incident, Pointer, Run, Sighted},
     lookup::{Answer, CallError, Request},
     manifest::Manifest,
@@ -38,7 +38,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// Between the deadline and the end lie reading and writing in memory; the rest is for a machine with other work.
 const MARGIN: Duration = Duration::from_secs(2);
 /// What every provider has: more than the stage.
-const PROVIDER_TIMEOUT_MS: u64 = 8_000;
+const PROVIDER_TIMEOUT_MS: u32 = 8_000;
 /// Memory above what was there before, at any moment.
 const MEMORY_MAX: u64 = 128 * 1024 * 1024;
 
@@ -73,35 +73,12 @@ impl Egress for Watched {
     }
 }
 
+/// A provider of grade A whose word is that something is harmless.
 fn manifest(id: &str) -> Manifest {
-    let yaml = format!(
-        r#"
-schema: provider/1
-id: {id}
-name: Provider {id}
-kind: http
-verified: recorded
-types: [domain-name]
-family: {id}
-grade: A
-tlp_ceiling: AMBER
-pap_ceiling: AMBER
-discloses: indicator
-lifetimes_minutes: {{ found: 1440, not_found: 60, error: 5 }}
-timeout_ms: {PROVIDER_TIMEOUT_MS}
-host: {id}.example
-requests:
-  - types: [domain-name]
-    method: GET
-    path: /v1/lookup
-    query: {{ q: "{{value}}" }}
-outcome:
-  - {{ status: [404], outcome: not_found }}
-  - {{ when: "body.found = true", outcome: found }}
-mapping: '{{"verdict": "benign", "score": 0}}'
-"#
-    );
-    Manifest::parse(&yaml, &format!("{id}.yaml")).unwrap()
+    let mut manifest = fakes::provider(id, "").unwrap();
+    (manifest.grade, manifest.timeout_ms) = (Some(Grade::A), PROVIDER_TIMEOUT_MS);
+    r#"{"verdict": "benign", "score": 0}"#.clone_into(&mut manifest.mapping);
+    manifest
 }
 
 /// The shipped policy with these providers, played at this address.
