@@ -14,7 +14,7 @@ use crate::{Error, OsEntropy, SystemClock, logs};
 /// machine's business, costs all that came before: with two, a third of throttled calls make some incidents be given up
 /// (`tests/it/faults.rs`). What is repeated is safe to repeat: leases have owners, writes have ids. In an outage the clients
 /// stop by themselves: their common budget of retries is used up after a hundred that did not help.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 4;
 /// The longest wait before the second attempt; it doubles.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
